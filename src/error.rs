@@ -1,0 +1,121 @@
+//! The one error type of the program: what went wrong, said to a person, and the exit code it leads to.
+
+use std::fmt;
+
+/// What kind of failure this is. Each kind has one stable exit code (see [`Kind::exit_code`]).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// Anything that has no kind of its own (an I/O error, a broken pipe).
+    Failure,
+    /// The command line or the configuration asks for something impossible.
+    Usage,
+    /// The object, bucket, file or directory does not exist.
+    NotFound,
+    /// Credentials are missing, wrong or not sufficient, or the file system says EACCES/EPERM.
+    Denied,
+    /// The object is no longer the one this run began to read (If-Match failed).
+    ObjectChanged,
+    /// The bytes are not a BURST archive, or are damaged.
+    Corrupt,
+    /// An entry would be placed outside the target, or cannot exist on this file system.
+    UnsafeEntry,
+    /// The target is full, or over its quota.
+    NoSpace,
+    /// No progress within the allowed time.
+    Deadline,
+    /// This kernel, file system or server lacks something that is needed.
+    Unsupported,
+    /// The service could not be reached, or kept failing after all retries.
+    Unavailable,
+    /// The target or destination is not empty, exists already, or is used by another run.
+    TargetInUse,
+    /// The source changed while it was read.
+    SourceChanged,
+    /// A restore was begun here and is not finished.
+    Incomplete,
+    /// Stopped by this signal number.
+    Interrupted(i32),
+}
+
+impl Kind {
+    /// The process exit code; the numbers are part of the public interface.
+    pub fn exit_code(self) -> u8 {
+        match self {
+            Kind::Failure => 1,
+            Kind::Usage => 2,
+            Kind::NotFound => 10,
+            Kind::Denied => 11,
+            Kind::ObjectChanged => 12,
+            Kind::Corrupt => 13,
+            Kind::UnsafeEntry => 14,
+            Kind::NoSpace => 15,
+            Kind::Deadline => 16,
+            Kind::Unsupported => 17,
+            Kind::Unavailable => 18,
+            Kind::TargetInUse => 19,
+            Kind::SourceChanged => 20,
+            Kind::Incomplete => 21,
+            Kind::Interrupted(signal) => 128 + signal as u8,
+        }
+    }
+}
+
+/// An error with its kind. The message says what, where and, where that is known, what to do.
+#[derive(Debug)]
+pub struct Error {
+    kind: Kind,
+    message: String,
+    source: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+impl Error {
+    pub fn new(kind: Kind, message: impl Into<String>) -> Self {
+        Error { kind, message: message.into(), source: None }
+    }
+
+    pub fn with_source(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        self.source = Some(source.into());
+        self
+    }
+
+    /// Puts where it happened in front: "context: message".
+    pub fn context(mut self, context: impl fmt::Display) -> Self {
+        self.message = format!("{context}: {}", self.message);
+        self
+    }
+
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// An I/O error met while doing `what` (for example "open /mnt/data/a").
+    pub fn io(what: impl fmt::Display, error: std::io::Error) -> Self {
+        Error::new(kind_of_io(&error), format!("{what}: {error}")).with_source(error)
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.source.as_deref().map(|e| e as &(dyn std::error::Error + 'static))
+    }
+}
+
+/// The kind an errno stands for, wherever it comes from.
+fn kind_of_io(error: &std::io::Error) -> Kind {
+    use std::io::ErrorKind as E;
+    match error.kind() {
+        E::NotFound => Kind::NotFound,
+        E::PermissionDenied => Kind::Denied,
+        E::StorageFull | E::QuotaExceeded => Kind::NoSpace,
+        E::Unsupported => Kind::Unsupported,
+        _ => Kind::Failure,
+    }
+}
