@@ -23,7 +23,7 @@ fn stored(volume: &Volume, name: &str, len: usize, frame: &[u8]) -> io::Result<V
 fn every_level_is_readable() {
     let volume = Volume::new();
     let content = text(MAX);
-    let levels: Vec<i32> = (-15..=22).collect();
+    let levels: Vec<i32> = (-15..=22).chain([-100]).collect();
     for level in &levels {
         write(
             &volume.create(&level.to_string()),

@@ -12,13 +12,14 @@ use burst::btrfs::{EncodedSupport, encoded_read, probe};
 use nix::libc::EPERM;
 
 use crate::frames::exact;
-use crate::volume::{Volume, errno};
+use crate::volume::{Volume, errno, run};
 
 /// Runs one test of this program as user 1000.
 fn as_another_user(volume: &Volume, test: &str, stdin: File) {
     // The directory this program was built in may be closed to others.
     let program = volume.path().join("program");
-    fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
+    // Not copied in this process: another test could start a program while we have this one open for writing.
+    run("cp", &[&std::env::current_exe().unwrap(), &program]);
     fs::set_permissions(&program, Permissions::from_mode(0o755)).unwrap();
     fs::set_permissions(volume.path(), Permissions::from_mode(0o777)).unwrap();
     let output = Command::new(&program)

@@ -7,8 +7,11 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use burst::btrfs;
+use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags};
 use nix::sched::{CloneFlags, unshare};
 use tempfile::TempDir;
@@ -62,8 +65,21 @@ impl Volume {
     }
 
     pub fn remount(&self, options: &str) {
-        nix::mount::umount(&self.path()).expect("unmount; is a file still open?");
+        self.unmount().expect("unmount; is a file still open?");
         self.mount_again(options);
+    }
+
+    /// A program that another test just starts has, for a moment, all open files of this process.
+    fn unmount(&self) -> nix::Result<()> {
+        let begin = Instant::now();
+        loop {
+            match nix::mount::umount(&self.path()) {
+                Err(Errno::EBUSY) if begin.elapsed() < Duration::from_secs(10) => {
+                    thread::sleep(Duration::from_millis(10));
+                }
+                result => return result,
+            }
+        }
     }
 
     /// Copies the device as it is at this moment, as a crash would leave it, and mounts the copy in its place.
@@ -107,10 +123,9 @@ impl Volume {
 
 impl Drop for Volume {
     fn drop(&mut self) {
-        let path = self.path();
-        if nix::mount::umount(&path).is_err() {
-            // A panic may have left a file open; the mount then ends with its last user.
-            let _ = nix::mount::umount2(&path, MntFlags::MNT_DETACH);
+        // A panic may have left a file open; the mount then ends with its last user.
+        if thread::panicking() || self.unmount().is_err() {
+            let _ = nix::mount::umount2(&self.path(), MntFlags::MNT_DETACH);
         }
     }
 }
