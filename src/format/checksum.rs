@@ -19,11 +19,7 @@ pub fn crc32(bytes: &[u8]) -> u32 {
 
 /// CRC-32 of a followed by b.
 pub fn crc32_combine(a: u32, b: u32, b_length: u64) -> u32 {
-    if b_length == 0 {
-        a
-    } else {
-        checksum_combine(CrcAlgorithm::Crc32IsoHdlc, a.into(), b.into(), b_length) as u32
-    }
+    if b_length == 0 { a } else { checksum_combine(CrcAlgorithm::Crc32IsoHdlc, a.into(), b.into(), b_length) as u32 }
 }
 
 /// CRC-32 of n zero bytes, by doubling: holes of terabytes cost microseconds.
@@ -50,14 +46,8 @@ mod tests {
     fn known_values() {
         assert_eq!(crc32c(b"123456789"), 0xE306_9283);
         assert_eq!(crc32(b"123456789"), 0xCBF4_3926);
-        assert_eq!(
-            crc32c_combine(crc32c(b"1234"), crc32c(b"56789"), 5),
-            0xE306_9283
-        );
-        assert_eq!(
-            crc32_combine(crc32(b"1234"), crc32(b"56789"), 5),
-            0xCBF4_3926
-        );
+        assert_eq!(crc32c_combine(crc32c(b"1234"), crc32c(b"56789"), 5), 0xE306_9283);
+        assert_eq!(crc32_combine(crc32(b"1234"), crc32(b"56789"), 5), 0xCBF4_3926);
     }
 
     #[test]

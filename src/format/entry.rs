@@ -119,27 +119,18 @@ pub struct Entry {
 impl Entry {
     /// Bytes of the data descriptor after the data.
     pub fn descriptor_length(&self) -> u64 {
-        if self.has_descriptor {
-            super::zip::data_descriptor::LENGTH as u64
-        } else {
-            0
-        }
+        if self.has_descriptor { super::zip::data_descriptor::LENGTH as u64 } else { 0 }
     }
 }
 
 /// Checks a path (no final `/`) against spec `#names`. Components over 255 bytes pass: see [`check_restorable`].
 pub fn check_path(path: &[u8]) -> Result<()> {
-    let refuse = |what: &str| {
-        Err(Error::new(Reason::UnsafeEntry, format!("the name {what}")).in_entry(path))
-    };
+    let refuse = |what: &str| Err(Error::new(Reason::UnsafeEntry, format!("the name {what}")).in_entry(path));
     if path.is_empty() {
         return refuse("is empty");
     }
     if path.len() > NAME_MAX {
-        return refuse(&format!(
-            "is {} bytes long, more than {NAME_MAX}",
-            path.len()
-        ));
+        return refuse(&format!("is {} bytes long, more than {NAME_MAX}", path.len()));
     }
     if path.contains(&0) {
         return refuse("contains a NUL byte");
@@ -163,10 +154,7 @@ pub fn check_restorable(path: &[u8]) -> Result<()> {
         None => Ok(()),
         Some(c) => Err(Error::new(
             Reason::UnsafeEntry,
-            format!(
-                "a name component has {} bytes; Linux allows {COMPONENT_MAX}",
-                c.len()
-            ),
+            format!("a name component has {} bytes; Linux allows {COMPONENT_MAX}", c.len()),
         )
         .in_entry(path)),
     }
@@ -183,17 +171,11 @@ pub fn split_parent(path: &[u8]) -> (&[u8], &[u8]) {
 /// The text of the symbolic link that stands for a hard link in other tools (spec `#hard-links`).
 pub fn hard_link_text(link: &[u8], target: &[u8]) -> Vec<u8> {
     fn components(path: &[u8]) -> Vec<&[u8]> {
-        path.split(|&b| b == b'/')
-            .filter(|c| !c.is_empty())
-            .collect()
+        path.split(|&b| b == b'/').filter(|c| !c.is_empty()).collect()
     }
     let (from, to) = (components(split_parent(link).0), components(target));
     let to_parent = &to[..to.len().saturating_sub(1)];
-    let shared = from
-        .iter()
-        .zip(to_parent)
-        .take_while(|(a, b)| a == b)
-        .count();
+    let shared = from.iter().zip(to_parent).take_while(|(a, b)| a == b).count();
     let mut parts: Vec<&[u8]> = vec![b".."; from.len() - shared];
     parts.extend(&to[shared..]);
     parts.join(&b'/')
@@ -205,39 +187,13 @@ mod tests {
 
     #[test]
     fn paths_that_must_be_refused() {
-        for bad in [
-            &b""[..],
-            b"/a",
-            b"a//b",
-            b"a/",
-            b"./a",
-            b"a/..",
-            b"..",
-            b"a\0b",
-            b".burst",
-            b".burst/x",
-            &[b'a'; 4096],
-        ] {
-            assert!(
-                check_path(bad).is_err(),
-                "{:?}",
-                bad.escape_ascii().to_string()
-            );
+        for bad in
+            [&b""[..], b"/a", b"a//b", b"a/", b"./a", b"a/..", b"..", b"a\0b", b".burst", b".burst/x", &[b'a'; 4096]]
+        {
+            assert!(check_path(bad).is_err(), "{:?}", bad.escape_ascii().to_string());
         }
-        for good in [
-            &b"a"[..],
-            b"a/.burst",
-            b".bursts",
-            b"...",
-            b"a\\b",
-            b"\xff\n",
-            &[b'a'; 4095],
-        ] {
-            assert!(
-                check_path(good).is_ok(),
-                "{:?}",
-                good.escape_ascii().to_string()
-            );
+        for good in [&b"a"[..], b"a/.burst", b".bursts", b"...", b"a\\b", b"\xff\n", &[b'a'; 4095]] {
+            assert!(check_path(good).is_ok(), "{:?}", good.escape_ascii().to_string());
         }
         assert!(check_restorable(&[b'a'; 255]).is_ok());
         assert!(check_restorable(&[b'a'; 256]).is_err());
@@ -253,11 +209,7 @@ mod tests {
             ("b", "d/a", "d/a"),
             ("d/b", "d/d/a", "d/a"),
         ] {
-            assert_eq!(
-                hard_link_text(link.as_bytes(), target.as_bytes()),
-                text.as_bytes(),
-                "{link} -> {target}"
-            );
+            assert_eq!(hard_link_text(link.as_bytes(), target.as_bytes()), text.as_bytes(), "{link} -> {target}");
         }
     }
 }

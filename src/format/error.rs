@@ -28,12 +28,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
     pub fn new(reason: Reason, message: impl Into<String>) -> Self {
-        Error {
-            reason,
-            message: message.into(),
-            offset: None,
-            entry: None,
-        }
+        Error { reason, message: message.into(), offset: None, entry: None }
     }
 
     pub fn corrupt(message: impl Into<String>) -> Self {

@@ -1,10 +1,15 @@
 //! The archive format of `spec/format.md` as pure code: bytes in, values out. No files, sockets, clocks, threads
 //! or unsafe code, so that every part can be fuzzed and tested without S3, BTRFS or root.
 
+pub mod attributes;
+pub(crate) mod bytes;
 pub mod checksum;
 pub mod entry;
 pub mod error;
 pub mod limits;
+pub mod part_map;
+pub mod trailer;
+pub mod zip;
 
 pub use entry::{Attributes, Entry, EntryType, Method, Overflow, Timestamp, Xattr};
 pub use error::{Error, Reason, Result};

@@ -25,7 +25,7 @@ pub trait ArchiveSource: Send + Sync {
     fn name(&self) -> &str;
 
     /// Length of the whole archive in bytes.
-    fn len(&self) -> u64;
+    fn length(&self) -> u64;
 
     /// Identity of the version being read (ETag; size and mtime for a file), for messages and journals.
     fn version(&self) -> &str;
