@@ -88,6 +88,7 @@ impl Method {
 /// Where an entry's overflowing attributes are (spec `#attribute-region`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Overflow {
+    /// Counted from the end of the data region.
     pub offset: u64,
     pub length: u32,
     pub crc32c: u32,

@@ -1,6 +1,7 @@
 //! The archive format of `spec/format.md` as pure code: bytes in, values out. No files, sockets, clocks, threads
 //! or unsafe code, so that every part can be fuzzed and tested without S3, BTRFS or root.
 
+pub mod archive_writer;
 pub mod attributes;
 pub(crate) mod bytes;
 pub mod checksum;
@@ -8,8 +9,12 @@ pub mod entry;
 pub mod error;
 pub mod limits;
 pub mod part_map;
+pub mod skippable_frame;
+pub mod step;
 pub mod trailer;
 pub mod zip;
+pub mod zstd_frame;
 
 pub use entry::{Attributes, Entry, EntryType, Method, Overflow, Timestamp, Xattr};
 pub use error::{Error, Reason, Result};
+pub use step::Step;
