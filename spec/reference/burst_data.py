@@ -67,6 +67,8 @@ class Walker:
         if fresh:
             e = self.entries[bisect_right(self.offsets, base) - 1]
             state = State(e, crc=None) if e.offset < base else None
+        elif state:
+            state = replace(state)  # the caller keeps the state between the parts
         if state is None and self._at_end_of_data(pos):
             return PartFacts(1, -1, 0, None, False, None, None)
         if state is None:
@@ -98,7 +100,7 @@ class Walker:
                 if state is first:
                     facts.ended, facts.end_last = True, (state.last, state.padded)
                 state = None
-        facts.after = replace(state) if state else None  # a copy: the next part changes the state
+        facts.after = state
         return facts
 
     def _at_end_of_data(self, pos: int) -> bool:
