@@ -36,39 +36,21 @@ pub fn set_mode(fd: BorrowedFd<'_>, mode: u32) -> io::Result<()> {
 
 /// Sets the modification time (seconds since 1970, may be negative); the access time stays as it is.
 pub fn set_times(fd: BorrowedFd<'_>, seconds: i64, nanos: u32) -> io::Result<()> {
-    Ok(nix::sys::stat::futimens(
-        fd,
-        &TimeSpec::UTIME_OMIT,
-        &time(seconds, nanos)?,
-    )?)
+    Ok(nix::sys::stat::futimens(fd, &TimeSpec::UTIME_OMIT, &time(seconds, nanos)?)?)
 }
 
 /// Sets one extended attribute, creating or replacing it. `fd` must not be an O_PATH descriptor.
 pub fn set_xattr(fd: BorrowedFd<'_>, name: &[u8], value: &[u8]) -> io::Result<()> {
     let name = CString::new(name)?;
     // SAFETY: fsetxattr reads a NUL-terminated name and `value.len()` bytes of value; both are alive here.
-    let result = unsafe {
-        libc::fsetxattr(
-            fd.as_raw_fd(),
-            name.as_ptr(),
-            value.as_ptr().cast(),
-            value.len(),
-            0,
-        )
-    };
+    let result = unsafe { libc::fsetxattr(fd.as_raw_fd(), name.as_ptr(), value.as_ptr().cast(), value.len(), 0) };
     Ok(Errno::result(result).map(drop)?)
 }
 
 /// [`set_owner`] for anything that has the name in `dir`.
 pub fn set_owner_at(dir: BorrowedFd<'_>, name: &[u8], uid: u32, gid: u32) -> io::Result<()> {
     let (uid, gid) = owner(uid, gid)?;
-    Ok(nix::unistd::fchownat(
-        dir,
-        one_name(name)?,
-        uid,
-        gid,
-        AtFlags::AT_SYMLINK_NOFOLLOW,
-    )?)
+    Ok(nix::unistd::fchownat(dir, one_name(name)?, uid, gid, AtFlags::AT_SYMLINK_NOFOLLOW)?)
 }
 
 /// [`set_mode`] for a FIFO, socket or device. Symbolic links have no mode of their own (EOPNOTSUPP).
@@ -76,48 +58,24 @@ pub fn set_mode_at(dir: BorrowedFd<'_>, name: &[u8], mode: u32) -> io::Result<()
     let handle = open_handle(dir, name)?;
     // fchmod refuses an O_PATH descriptor; by its name in /proc it is allowed and still cannot be swapped.
     let path = proc_path(&handle)?;
-    nix::sys::stat::fchmodat(
-        dir,
-        path.as_c_str(),
-        permissions(mode),
-        FchmodatFlags::FollowSymlink,
-    )
-    .map_err(explain_proc)
+    nix::sys::stat::fchmodat(dir, path.as_c_str(), permissions(mode), FchmodatFlags::FollowSymlink)
+        .map_err(explain_proc)
 }
 
 /// [`set_times`] for anything that has the name in `dir`.
 pub fn set_times_at(dir: BorrowedFd<'_>, name: &[u8], seconds: i64, nanos: u32) -> io::Result<()> {
     let (name, mtime) = (one_name(name)?, time(seconds, nanos)?);
-    Ok(nix::sys::stat::utimensat(
-        dir,
-        name,
-        &TimeSpec::UTIME_OMIT,
-        &mtime,
-        UtimensatFlags::NoFollowSymlink,
-    )?)
+    Ok(nix::sys::stat::utimensat(dir, name, &TimeSpec::UTIME_OMIT, &mtime, UtimensatFlags::NoFollowSymlink)?)
 }
 
 /// [`set_xattr`] for anything that has the name in `dir`. Linux allows `user.` names only on files and
 /// directories (EPERM otherwise).
-pub fn set_xattr_at(
-    dir: BorrowedFd<'_>,
-    name: &[u8],
-    xattr: &[u8],
-    value: &[u8],
-) -> io::Result<()> {
+pub fn set_xattr_at(dir: BorrowedFd<'_>, name: &[u8], xattr: &[u8], value: &[u8]) -> io::Result<()> {
     let handle = open_handle(dir, name)?;
     let path = proc_path(&handle)?;
     let xattr = CString::new(xattr)?;
     // SAFETY: setxattr reads two NUL-terminated strings and `value.len()` bytes of value; all are alive here.
-    let result = unsafe {
-        libc::setxattr(
-            path.as_ptr(),
-            xattr.as_ptr(),
-            value.as_ptr().cast(),
-            value.len(),
-            0,
-        )
-    };
+    let result = unsafe { libc::setxattr(path.as_ptr(), xattr.as_ptr(), value.as_ptr().cast(), value.len(), 0) };
     Errno::result(result).map(drop).map_err(explain_proc)
 }
 
@@ -142,14 +100,7 @@ pub fn list_xattrs_no_follow(path: &Path) -> io::Result<Xattrs> {
         |buf| unsafe { libc::llistxattr(path.as_ptr(), buf.as_mut_ptr().cast(), buf.len()) },
         |name, buf| {
             // SAFETY: lgetxattr reads two NUL-terminated strings and writes at most the given length.
-            unsafe {
-                libc::lgetxattr(
-                    path.as_ptr(),
-                    name.as_ptr(),
-                    buf.as_mut_ptr().cast(),
-                    buf.len(),
-                )
-            }
+            unsafe { libc::lgetxattr(path.as_ptr(), name.as_ptr(), buf.as_mut_ptr().cast(), buf.len()) }
         },
     )
 }
@@ -163,14 +114,7 @@ pub fn list_xattrs_at(dir: BorrowedFd<'_>, name: &[u8]) -> io::Result<Xattrs> {
         |buf| unsafe { libc::listxattr(path.as_ptr(), buf.as_mut_ptr().cast(), buf.len()) },
         |name, buf| {
             // SAFETY: getxattr reads two NUL-terminated strings and writes at most the given length.
-            unsafe {
-                libc::getxattr(
-                    path.as_ptr(),
-                    name.as_ptr(),
-                    buf.as_mut_ptr().cast(),
-                    buf.len(),
-                )
-            }
+            unsafe { libc::getxattr(path.as_ptr(), name.as_ptr(), buf.as_mut_ptr().cast(), buf.len()) }
         },
     )
 }
@@ -216,18 +160,13 @@ fn fill(call: impl Fn(&mut [u8]) -> libc::ssize_t) -> nix::Result<Vec<u8>> {
 }
 
 fn proc_path(handle: &OwnedFd) -> io::Result<CString> {
-    Ok(CString::new(format!(
-        "/proc/self/fd/{}",
-        handle.as_raw_fd()
-    ))?)
+    Ok(CString::new(format!("/proc/self/fd/{}", handle.as_raw_fd()))?)
 }
 
 /// The handle exists, so only /proc itself can be what is missing.
 fn explain_proc(errno: Errno) -> io::Error {
     match errno {
-        Errno::ENOENT | Errno::ENOTDIR => {
-            io::Error::new(io::ErrorKind::Unsupported, "/proc is not mounted")
-        }
+        Errno::ENOENT | Errno::ENOTDIR => io::Error::new(io::ErrorKind::Unsupported, "/proc is not mounted"),
         errno => errno.into(),
     }
 }
