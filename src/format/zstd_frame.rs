@@ -218,7 +218,7 @@ pub fn raw_frame_header(content_length: u32) -> [u8; RAW_FRAME_HEADER_LENGTH] {
 }
 
 fn one_block(n: u32, block_type: u32) -> [u8; RAW_FRAME_HEADER_LENGTH] {
-    debug_assert!(n >= 1 && n <= FRAME_CONTENT_MAX);
+    debug_assert!((1..=FRAME_CONTENT_MAX).contains(&n));
     let [m0, m1, m2, m3] = MAGIC.to_le_bytes();
     let [n0, n1, n2, n3] = n.to_le_bytes();
     let [b0, b1, b2, _] = ((n << 3) | (block_type << 1) | 1).to_le_bytes();
