@@ -24,10 +24,7 @@ pub struct Beneath {
 impl Beneath {
     /// Opens the target itself. Here symbolic links are followed: the path comes from the user, not an archive.
     pub fn open(path: &Path) -> io::Result<Beneath> {
-        let dir = OpenOptions::new()
-            .read(true)
-            .custom_flags(libc::O_DIRECTORY)
-            .open(path)?;
+        let dir = OpenOptions::new().read(true).custom_flags(libc::O_DIRECTORY).open(path)?;
         Ok(Beneath { root: dir.into() })
     }
 
@@ -41,12 +38,9 @@ impl Beneath {
             return Err(Errno::EINVAL.into());
         }
         let path = if path.is_empty() { b"." } else { path };
-        let how = OpenHow::new()
-            .flags(OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC)
-            .resolve(
-                ResolveFlag::RESOLVE_BENEATH
-                    | ResolveFlag::RESOLVE_NO_SYMLINKS
-                    | ResolveFlag::RESOLVE_NO_MAGICLINKS,
+        let how =
+            OpenHow::new().flags(OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC).resolve(
+                ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_SYMLINKS | ResolveFlag::RESOLVE_NO_MAGICLINKS,
             );
         loop {
             match openat2(&self.root, path, how) {
@@ -89,18 +83,13 @@ fn create(dir: BorrowedFd<'_>, name: &[u8], access: OFlag, mode: u32) -> io::Res
 /// Opens an existing file for reading and writing. ELOOP for a symbolic link; a FIFO or device is opened as such,
 /// without waiting, so look at its type.
 pub fn open_file(dir: BorrowedFd<'_>, name: &[u8]) -> io::Result<OwnedFd> {
-    let flags =
-        OFlag::O_RDWR | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
+    let flags = OFlag::O_RDWR | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
     Ok(openat(dir, one_name(name)?, flags, Mode::empty())?)
 }
 
 /// Creates a directory. EEXIST if the name is taken.
 pub fn make_dir(dir: BorrowedFd<'_>, name: &[u8], mode: u32) -> io::Result<()> {
-    Ok(nix::sys::stat::mkdirat(
-        dir,
-        one_name(name)?,
-        permissions(mode),
-    )?)
+    Ok(nix::sys::stat::mkdirat(dir, one_name(name)?, permissions(mode))?)
 }
 
 /// Creates a symbolic link with `text` (any bytes but NUL, 1 to 4095 of them) as its target.
@@ -112,66 +101,30 @@ pub fn make_symlink(text: &[u8], dir: BorrowedFd<'_>, name: &[u8]) -> io::Result
 pub fn make_node(dir: BorrowedFd<'_>, name: &[u8], mode: u32, rdev: u64) -> io::Result<()> {
     let kind = SFlag::from_bits_truncate(mode & libc::S_IFMT);
     // mknod would make a regular file of 0, and a regular file or directory is not what is asked for here.
-    if ![
-        SFlag::S_IFIFO,
-        SFlag::S_IFSOCK,
-        SFlag::S_IFCHR,
-        SFlag::S_IFBLK,
-    ]
-    .contains(&kind)
-    {
+    if ![SFlag::S_IFIFO, SFlag::S_IFSOCK, SFlag::S_IFCHR, SFlag::S_IFBLK].contains(&kind) {
         return Err(Errno::EINVAL.into());
     }
-    Ok(nix::sys::stat::mknodat(
-        dir,
-        one_name(name)?,
-        kind,
-        permissions(mode),
-        rdev,
-    )?)
+    Ok(nix::sys::stat::mknodat(dir, one_name(name)?, kind, permissions(mode), rdev)?)
 }
 
 /// Gives an existing thing a second name. A symbolic link is linked itself, never what it points to.
-pub fn hard_link(
-    old_dir: BorrowedFd<'_>,
-    old_name: &[u8],
-    new_dir: BorrowedFd<'_>,
-    new_name: &[u8],
-) -> io::Result<()> {
-    Ok(nix::unistd::linkat(
-        old_dir,
-        one_name(old_name)?,
-        new_dir,
-        one_name(new_name)?,
-        AtFlags::empty(),
-    )?)
+pub fn hard_link(old_dir: BorrowedFd<'_>, old_name: &[u8], new_dir: BorrowedFd<'_>, new_name: &[u8]) -> io::Result<()> {
+    Ok(nix::unistd::linkat(old_dir, one_name(old_name)?, new_dir, one_name(new_name)?, AtFlags::empty())?)
 }
 
 /// Removes a name that is not a directory (EISDIR).
 pub fn unlink(dir: BorrowedFd<'_>, name: &[u8]) -> io::Result<()> {
-    Ok(nix::unistd::unlinkat(
-        dir,
-        one_name(name)?,
-        UnlinkatFlags::NoRemoveDir,
-    )?)
+    Ok(nix::unistd::unlinkat(dir, one_name(name)?, UnlinkatFlags::NoRemoveDir)?)
 }
 
 /// Removes an empty directory.
 pub fn remove_dir(dir: BorrowedFd<'_>, name: &[u8]) -> io::Result<()> {
-    Ok(nix::unistd::unlinkat(
-        dir,
-        one_name(name)?,
-        UnlinkatFlags::RemoveDir,
-    )?)
+    Ok(nix::unistd::unlinkat(dir, one_name(name)?, UnlinkatFlags::RemoveDir)?)
 }
 
 /// What the name is (lstat).
 pub fn stat(dir: BorrowedFd<'_>, name: &[u8]) -> io::Result<FileStat> {
-    Ok(nix::sys::stat::fstatat(
-        dir,
-        one_name(name)?,
-        AtFlags::AT_SYMLINK_NOFOLLOW,
-    )?)
+    Ok(nix::sys::stat::fstatat(dir, one_name(name)?, AtFlags::AT_SYMLINK_NOFOLLOW)?)
 }
 
 /// Opens whatever has the name, itself and not what it points to, only as a handle (O_PATH).
@@ -215,19 +168,10 @@ mod tests {
     #[test]
     fn open_dir_finds_directories_beneath() {
         let (dir, beneath) = target();
-        for (path, real) in [
-            ("", "target"),
-            ("a", "target/a"),
-            ("a/b", "target/a/b"),
-            ("a//b/", "target/a/b"),
-        ] {
+        for (path, real) in [("", "target"), ("a", "target/a"), ("a/b", "target/a/b"), ("a//b/", "target/a/b")] {
             let opened = beneath.open_dir(path.as_bytes()).unwrap();
             let stat = nix::sys::stat::fstat(&opened).unwrap();
-            assert_eq!(
-                stat.st_ino,
-                fs::metadata(dir.path().join(real)).unwrap().ino(),
-                "{path:?}"
-            );
+            assert_eq!(stat.st_ino, fs::metadata(dir.path().join(real)).unwrap().ino(), "{path:?}");
         }
         assert_eq!(errno(beneath.open_dir(b"missing")), libc::ENOENT);
     }
@@ -256,12 +200,7 @@ mod tests {
             (&[b'n'; 256], libc::ENAMETOOLONG),
             (&[b'/'; 4096], libc::ENAMETOOLONG),
         ] {
-            assert_eq!(
-                errno(beneath.open_dir(path)),
-                expected,
-                "{:?}",
-                path.escape_ascii().to_string()
-            );
+            assert_eq!(errno(beneath.open_dir(path)), expected, "{:?}", path.escape_ascii().to_string());
         }
     }
 
@@ -290,10 +229,7 @@ mod tests {
             assert_eq!(errno(open_file(fd, name)), libc::EINVAL);
             assert_eq!(errno(make_dir(fd, name, 0o700)), libc::EINVAL);
             assert_eq!(errno(make_symlink(b"text", fd, name)), libc::EINVAL);
-            assert_eq!(
-                errno(make_node(fd, name, libc::S_IFIFO | 0o600, 0)),
-                libc::EINVAL
-            );
+            assert_eq!(errno(make_node(fd, name, libc::S_IFIFO | 0o600, 0)), libc::EINVAL);
             assert_eq!(errno(hard_link(fd, b"old", fd, name)), libc::EINVAL);
             assert_eq!(errno(hard_link(fd, name, fd, b"new")), libc::EINVAL);
             assert_eq!(errno(unlink(fd, name)), libc::EINVAL);
@@ -314,10 +250,7 @@ mod tests {
         assert_eq!(errno(open_file(fd, b"link")), libc::ELOOP);
         assert!(!outside.exists());
         hard_link(fd, b"link", fd, b"second").unwrap();
-        assert_eq!(
-            stat(fd, b"second").unwrap().st_mode & libc::S_IFMT,
-            libc::S_IFLNK
-        );
+        assert_eq!(stat(fd, b"second").unwrap().st_mode & libc::S_IFMT, libc::S_IFLNK);
     }
 
     #[test]
@@ -326,33 +259,18 @@ mod tests {
         let fd = beneath.open_dir(b"a").unwrap();
         let fd = fd.as_fd();
         let path = dir.path().join("target/a");
-        crate::linux::pwrite_all(create_file(fd, b"file", 0o600).unwrap().as_fd(), 0, b"data")
-            .unwrap();
+        crate::linux::pwrite_all(create_file(fd, b"file", 0o600).unwrap().as_fd(), 0, b"data").unwrap();
         assert_eq!(fs::read(path.join("file")).unwrap(), b"data");
         crate::linux::pwrite_all(open_file(fd, b"file").unwrap().as_fd(), 0, b"D").unwrap();
         hard_link(fd, b"file", beneath.as_fd(), b"second").unwrap();
         assert_eq!(fs::read(dir.path().join("target/second")).unwrap(), b"Data");
         make_node(fd, b"fifo", libc::S_IFIFO | 0o600, 0).unwrap();
-        assert!(
-            fs::symlink_metadata(path.join("fifo"))
-                .unwrap()
-                .file_type()
-                .is_fifo()
-        );
+        assert!(fs::symlink_metadata(path.join("fifo")).unwrap().file_type().is_fifo());
         make_node(fd, b"socket", libc::S_IFSOCK | 0o600, 0).unwrap();
-        assert_eq!(
-            errno(make_node(fd, b"other", libc::S_IFREG | 0o600, 0)),
-            libc::EINVAL
-        );
+        assert_eq!(errno(make_node(fd, b"other", libc::S_IFREG | 0o600, 0)), libc::EINVAL);
         assert_eq!(errno(make_node(fd, b"other", 0o600, 0)), libc::EINVAL);
         make_symlink(b"\xFF/../text", fd, b"link").unwrap();
-        assert_eq!(
-            fs::read_link(path.join("link"))
-                .unwrap()
-                .as_os_str()
-                .as_bytes(),
-            b"\xFF/../text"
-        );
+        assert_eq!(fs::read_link(path.join("link")).unwrap().as_os_str().as_bytes(), b"\xFF/../text");
         assert_eq!(errno(unlink(fd, b"b")), libc::EISDIR);
         remove_dir(fd, b"b").unwrap();
         for name in [&b"file"[..], b"fifo", b"socket", b"link"] {

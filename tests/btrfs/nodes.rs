@@ -4,9 +4,7 @@ use std::fs;
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 
-use burst::linux::attributes::{
-    list_xattrs_at, set_mode_at, set_owner_at, set_times_at, set_xattr_at,
-};
+use burst::linux::attributes::{list_xattrs_at, set_mode_at, set_owner_at, set_times_at, set_xattr_at};
 use burst::linux::beneath::{make_node, make_symlink};
 use nix::libc::{S_IFBLK, S_IFCHR, S_IFIFO};
 
@@ -36,30 +34,10 @@ fn links_and_devices_keep_their_attributes() {
     let dir = volume.dir_fd();
     for name in ["char", "block", "fifo", "link"] {
         let found = fs::symlink_metadata(volume.path().join(name)).unwrap();
-        assert_eq!(
-            (found.uid(), found.gid(), found.mtime(), found.mtime_nsec()),
-            (1001, 1002, 7, 8),
-            "{name}"
-        );
-        assert_eq!(
-            found.mode() & 0o7777,
-            if name == "link" { 0o777 } else { 0o640 },
-            "{name}"
-        );
-        assert_eq!(
-            found.rdev(),
-            if ["char", "block"].contains(&name) {
-                rdev
-            } else {
-                0
-            },
-            "{name}"
-        );
+        assert_eq!((found.uid(), found.gid(), found.mtime(), found.mtime_nsec()), (1001, 1002, 7, 8), "{name}");
+        assert_eq!(found.mode() & 0o7777, if name == "link" { 0o777 } else { 0o640 }, "{name}");
+        assert_eq!(found.rdev(), if ["char", "block"].contains(&name) { rdev } else { 0 }, "{name}");
         let xattrs = list_xattrs_at(dir.as_fd(), name.as_bytes()).unwrap();
-        assert_eq!(
-            xattrs,
-            [(b"trusted.a".to_vec(), name.as_bytes().to_vec())],
-            "{name}"
-        );
+        assert_eq!(xattrs, [(b"trusted.a".to_vec(), name.as_bytes().to_vec())], "{name}");
     }
 }
