@@ -20,12 +20,7 @@ pub(super) struct Address {
 }
 
 impl Address {
-    pub fn resolve(
-        allocator: &Allocator,
-        bucket: &str,
-        region: &str,
-        options: &S3Options,
-    ) -> Result<Address> {
+    pub fn resolve(allocator: &Allocator, bucket: &str, region: &str, options: &S3Options) -> Result<Address> {
         let url = match &options.endpoint_url {
             Some(endpoint) => custom(endpoint, bucket, options.addressing)?,
             None => amazon(allocator, bucket, region, options.addressing)?,
@@ -33,8 +28,7 @@ impl Address {
         let wrong = |what: &str| Error::new(Kind::Usage, format!("endpoint {url}: {what}"));
         let (scheme, rest) = url.split_once("://").ok_or_else(|| wrong("no scheme"))?;
         let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
-        let endpoint = Uri::new_from_str(allocator, format!("{scheme}://{host}"))
-            .map_err(|e| wrong(&e.to_string()))?;
+        let endpoint = Uri::new_from_str(allocator, format!("{scheme}://{host}")).map_err(|e| wrong(&e.to_string()))?;
         let path = path.trim_end_matches('/');
         Ok(Address {
             endpoint,
@@ -48,12 +42,7 @@ impl Address {
 }
 
 /// AWS itself: the rules that every AWS SDK uses know the partitions and their domains.
-fn amazon(
-    allocator: &Allocator,
-    bucket: &str,
-    region: &str,
-    addressing: Addressing,
-) -> Result<String> {
+fn amazon(allocator: &Allocator, bucket: &str, region: &str, addressing: Addressing) -> Result<String> {
     let path_style = match addressing {
         Addressing::Path => true,
         Addressing::Virtual => false,
@@ -65,24 +54,15 @@ fn amazon(
         Error::new(Kind::Usage, message)
     };
     let mut context = RequestContext::new(allocator).map_err(|e| failed(&e))?;
-    context
-        .add_string(allocator, "Region", region)
-        .map_err(|e| failed(&e))?;
-    context
-        .add_string(allocator, "Bucket", bucket)
-        .map_err(|e| failed(&e))?;
-    context
-        .add_boolean(allocator, "ForcePathStyle", path_style)
-        .map_err(|e| failed(&e))?;
+    context.add_string(allocator, "Region", region).map_err(|e| failed(&e))?;
+    context.add_string(allocator, "Bucket", bucket).map_err(|e| failed(&e))?;
+    context.add_boolean(allocator, "ForcePathStyle", path_style).map_err(|e| failed(&e))?;
     let rules = RuleEngine::new(allocator).map_err(|e| failed(&e))?;
     let endpoint = rules.resolve(context).map_err(|e| match e {
         ResolverError::EndpointNotResolved(why) => failed(&why),
         other => failed(&other),
     })?;
-    endpoint
-        .get_url()
-        .into_string()
-        .map_err(|_| failed(&"not UTF-8"))
+    endpoint.get_url().into_string().map_err(|_| failed(&"not UTF-8"))
 }
 
 fn custom(endpoint: &str, bucket: &str, addressing: Addressing) -> Result<String> {
@@ -90,9 +70,7 @@ fn custom(endpoint: &str, bucket: &str, addressing: Addressing) -> Result<String
         let message = format!("endpoint URL {endpoint}: {what}: write http(s)://host[:port]");
         Error::new(Kind::Usage, message)
     };
-    let (scheme, rest) = endpoint
-        .split_once("://")
-        .ok_or_else(|| wrong("no scheme"))?;
+    let (scheme, rest) = endpoint.split_once("://").ok_or_else(|| wrong("no scheme"))?;
     let scheme = scheme.to_ascii_lowercase();
     if scheme != "http" && scheme != "https" {
         return Err(wrong("not http or https"));
@@ -106,9 +84,7 @@ fn custom(endpoint: &str, bucket: &str, addressing: Addressing) -> Result<String
         return Err(wrong("only a host and a port are expected"));
     }
     match addressing {
-        Addressing::Virtual if is_ip(authority) => {
-            Err(wrong("an address cannot be a virtual host"))
-        }
+        Addressing::Virtual if is_ip(authority) => Err(wrong("an address cannot be a virtual host")),
         Addressing::Virtual => Ok(format!("{scheme}://{bucket}.{authority}")),
         Addressing::Auto | Addressing::Path => Ok(format!("{scheme}://{authority}/{bucket}")),
     }
@@ -150,24 +126,12 @@ mod tests {
 
     #[test]
     fn encodes_keys_like_sigv4() {
-        assert_eq!(
-            encode_key("a b/c+d=é~_-.%?"),
-            "a%20b/c%2Bd%3D%C3%A9~_-.%25%3F"
-        );
+        assert_eq!(encode_key("a b/c+d=é~_-.%?"), "a%20b/c%2Bd%3D%C3%A9~_-.%25%3F");
         assert_eq!(encode_query_value("a/b+"), "a%2Fb%2B");
     }
 
-    fn resolve(
-        endpoint: Option<&str>,
-        bucket: &str,
-        region: &str,
-        addressing: Addressing,
-    ) -> Result<(String, String)> {
-        let options = S3Options {
-            endpoint_url: endpoint.map(str::to_owned),
-            addressing,
-            ..S3Options::default()
-        };
+    fn resolve(endpoint: Option<&str>, bucket: &str, region: &str, addressing: Addressing) -> Result<(String, String)> {
+        let options = S3Options { endpoint_url: endpoint.map(str::to_owned), addressing, ..S3Options::default() };
         let a = Address::resolve(&Allocator::default(), bucket, region, &options)?;
         let scheme = a.endpoint.scheme().to_string_lossy().into_owned();
         Ok((format!("{scheme}://{}", a.host), a.path))

@@ -16,14 +16,11 @@ use mountpoint_s3_crt::http::request_response::{Header, Headers, Message};
 use mountpoint_s3_crt::io::channel_bootstrap::{ClientBootstrap, ClientBootstrapOptions};
 use mountpoint_s3_crt::io::event_loop::EventLoopGroup;
 use mountpoint_s3_crt::io::host_resolver::{HostResolver, HostResolverDefaultOptions};
-use mountpoint_s3_crt::io::retry_strategy::{
-    ExponentialBackoffJitterMode, RetryStrategy, StandardRetryOptions,
-};
+use mountpoint_s3_crt::io::retry_strategy::{ExponentialBackoffJitterMode, RetryStrategy, StandardRetryOptions};
 use mountpoint_s3_crt::io::tls::{TlsConnectionOptions, TlsContext, TlsContextOptions};
 use mountpoint_s3_crt::s3::buffer::OwnedBuffer;
 use mountpoint_s3_crt::s3::client::{
-    Client as CrtClient, ClientConfig, MetaRequest, MetaRequestOptions, MetaRequestType,
-    init_signing_config,
+    Client as CrtClient, ClientConfig, MetaRequest, MetaRequestOptions, MetaRequestType, init_signing_config,
 };
 
 use super::address::{Address, encode_key};
@@ -93,17 +90,9 @@ impl Client {
         if let Some(tls) = &tls {
             config.tls_connection_options(TlsConnectionOptions::new(tls));
         }
-        if let Some(provider) =
-            credentials(&allocator, &mut runtime.bootstrap, tls.as_ref(), options)?
-        {
+        if let Some(provider) = credentials(&allocator, &mut runtime.bootstrap, tls.as_ref(), options)? {
             // S3 alone wants the path encoded once in the signature.
-            let signing = init_signing_config(
-                region,
-                provider,
-                Some(SigningAlgorithm::SigV4),
-                None,
-                Some(false),
-            );
+            let signing = init_signing_config(region, provider, Some(SigningAlgorithm::SigV4), None, Some(false));
             config.signing_config(signing);
         }
         let s3 = CrtClient::new(&allocator, config).map_err(broken("the S3 client"))?;
@@ -115,14 +104,7 @@ impl Client {
         if let Some(owner) = &options.expected_bucket_owner {
             headers.push(("x-amz-expected-bucket-owner".to_owned(), owner.clone()));
         }
-        Ok(Client {
-            s3,
-            allocator,
-            address,
-            headers,
-            under_way: Arc::default(),
-            stall_timeout: options.stall_timeout,
-        })
+        Ok(Client { s3, allocator, address, headers, under_way: Arc::default(), stall_timeout: options.stall_timeout })
     }
 
     /// How long a caller may wait for a result before it gives up.
@@ -161,9 +143,7 @@ impl Client {
                 let message = format!("{name}: {value:?} holds a control character");
                 return Err(Error::new(Kind::Usage, message));
             }
-            message
-                .set_header(&Header::new(name, value))
-                .map_err(refused)?;
+            message.set_header(&Header::new(name, value)).map_err(refused)?;
         }
         let mut options = MetaRequestOptions::new();
         options.message(message);
@@ -324,41 +304,27 @@ pub(super) struct Runtime {
 impl Runtime {
     pub fn new(allocator: &Allocator) -> Result<Runtime> {
         let broken = |what: &'static str| move |e: CrtError| start_failed(what, e);
-        let mut event_loops = EventLoopGroup::new_default(allocator, None, || {})
-            .map_err(broken("the event loops"))?;
-        let resolver_options = HostResolverDefaultOptions {
-            max_entries: 8,
-            event_loop_group: &mut event_loops,
-        };
-        let mut host_resolver = HostResolver::new_default(allocator, &resolver_options)
-            .map_err(broken("the name resolver"))?;
-        let bootstrap_options = ClientBootstrapOptions {
-            event_loop_group: &mut event_loops,
-            host_resolver: &mut host_resolver,
-        };
-        let bootstrap = ClientBootstrap::new(allocator, &bootstrap_options)
-            .map_err(broken("the connection set-up"))?;
-        Ok(Runtime {
-            event_loops,
-            bootstrap,
-        })
+        let mut event_loops = EventLoopGroup::new_default(allocator, None, || {}).map_err(broken("the event loops"))?;
+        let resolver_options = HostResolverDefaultOptions { max_entries: 8, event_loop_group: &mut event_loops };
+        let mut host_resolver =
+            HostResolver::new_default(allocator, &resolver_options).map_err(broken("the name resolver"))?;
+        let bootstrap_options =
+            ClientBootstrapOptions { event_loop_group: &mut event_loops, host_resolver: &mut host_resolver };
+        let bootstrap = ClientBootstrap::new(allocator, &bootstrap_options).map_err(broken("the connection set-up"))?;
+        Ok(Runtime { event_loops, bootstrap })
     }
 }
 
 fn tls_context(allocator: &Allocator, ca_bundle: &std::path::Path) -> Result<TlsContext> {
     let unusable = |e: &dyn std::fmt::Display| {
-        let message = format!(
-            "{}: cannot be used as a bundle of certificate authorities (PEM): {e}",
-            ca_bundle.display()
-        );
+        let message =
+            format!("{}: cannot be used as a bundle of certificate authorities (PEM): {e}", ca_bundle.display());
         Error::new(Kind::Usage, message)
     };
     // Read here first: the CRT's own message for a missing file names neither the file nor the reason.
     std::fs::File::open(ca_bundle).map_err(|e| unusable(&e))?;
     let mut options = TlsContextOptions::new_default_client(allocator);
-    options
-        .override_default_trust_store_from_path(None, Some(ca_bundle))
-        .map_err(|e| unusable(&e))?;
+    options.override_default_trust_store_from_path(None, Some(ca_bundle)).map_err(|e| unusable(&e))?;
     TlsContext::new(allocator, &options).map_err(|e| unusable(&e))
 }
 
@@ -370,11 +336,7 @@ fn credentials(
 ) -> Result<Option<CredentialsProvider>> {
     let provider = match &options.credentials {
         Credentials::Anonymous => return Ok(None),
-        Credentials::Static {
-            access_key_id,
-            secret_access_key,
-            session_token,
-        } => CredentialsProvider::new_static(
+        Credentials::Static { access_key_id, secret_access_key, session_token } => CredentialsProvider::new_static(
             allocator,
             CredentialsProviderStaticOptions {
                 access_key_id,
@@ -384,11 +346,7 @@ fn credentials(
         ),
         Credentials::Profile(name) => CredentialsProvider::new_profile(
             allocator,
-            CredentialsProviderProfileOptions {
-                bootstrap,
-                profile_name_override: name,
-                tls_ctx,
-            },
+            CredentialsProviderProfileOptions { bootstrap, profile_name_override: name, tls_ctx },
         ),
         Credentials::DefaultChain => CredentialsProvider::new_chain_default(
             allocator,

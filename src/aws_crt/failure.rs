@@ -37,10 +37,7 @@ impl Failure {
             status: result.response_status,
             region: find("x-amz-bucket-region"),
             content_range: find("Content-Range"),
-            body: result
-                .error_response_body
-                .map(|b| b.to_string_lossy().into_owned())
-                .unwrap_or_default(),
+            body: result.error_response_body.map(|b| b.to_string_lossy().into_owned()).unwrap_or_default(),
         }
     }
 
@@ -90,8 +87,7 @@ impl Failure {
         {
             return meaning;
         }
-        self.by_status(doing)
-            .unwrap_or_else(|| self.by_crt_code(host))
+        self.by_status(doing).unwrap_or_else(|| self.by_crt_code(host))
     }
 
     fn by_s3_code(&self, code: &str, doing: Doing) -> Option<(Kind, String)> {
@@ -99,9 +95,7 @@ impl Failure {
             "NoSuchKey" => (Kind::NotFound, "the object does not exist".into()),
             "NoSuchBucket" => (Kind::NotFound, "the bucket does not exist".into()),
             "NoSuchVersion" => (Kind::NotFound, "the object has no such version".into()),
-            "AccessDenied" | "AllAccessDisabled" | "AccountProblem" => {
-                (Kind::Denied, "access denied".into())
-            }
+            "AccessDenied" | "AllAccessDisabled" | "AccountProblem" => (Kind::Denied, "access denied".into()),
             "InvalidAccessKeyId"
             | "SignatureDoesNotMatch"
             | "ExpiredToken"
@@ -113,7 +107,9 @@ impl Failure {
                 Kind::Denied,
                 "the object is in an archived storage class (GLACIER or DEEP_ARCHIVE): restore it first".into(),
             ),
-            "PermanentRedirect" | "TemporaryRedirect" | "AuthorizationHeaderMalformed"
+            "PermanentRedirect"
+            | "TemporaryRedirect"
+            | "AuthorizationHeaderMalformed"
             | "IllegalLocationConstraintException" => self.wrong_region(),
             "NotImplemented" => {
                 let what = "the server does not support what was asked for";
@@ -156,11 +152,7 @@ impl Failure {
             io::AWS_IO_TLS_CTX_ERROR,
             io::AWS_IO_TLS_VERSION_UNSUPPORTED,
         ];
-        let dns = [
-            io::AWS_IO_DNS_QUERY_FAILED,
-            io::AWS_IO_DNS_INVALID_NAME,
-            io::AWS_IO_DNS_NO_ADDRESS_FOR_HOST,
-        ];
+        let dns = [io::AWS_IO_DNS_QUERY_FAILED, io::AWS_IO_DNS_INVALID_NAME, io::AWS_IO_DNS_NO_ADDRESS_FOR_HOST];
         let is = |code: io| self.code == code as i32;
         if tls.into_iter().any(is) {
             let what = format!(
@@ -229,14 +221,7 @@ mod tests {
     use super::*;
 
     fn failure(code: i32, status: i32, body: &str) -> Failure {
-        Failure {
-            code,
-            text: "CRT error".into(),
-            status,
-            body: body.into(),
-            region: None,
-            content_range: None,
-        }
+        Failure { code, text: "CRT error".into(), status, body: body.into(), region: None, content_range: None }
     }
 
     #[test]

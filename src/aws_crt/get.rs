@@ -60,10 +60,8 @@ pub fn open(client: &Client, name: &str, key: &str, version: Option<&str>) -> Re
             held
         }
         206 => {
-            let (range, total) = header
-                .as_deref()
-                .and_then(content_range)
-                .ok_or_else(|| odd("sent no usable Content-Range"))?;
+            let (range, total) =
+                header.as_deref().and_then(content_range).ok_or_else(|| odd("sent no usable Content-Range"))?;
             let whole = range.end == total && range.end.checked_sub(range.start) == Some(held);
             if !whole || held != total.min(TAIL_BYTES) {
                 return Err(odd("did not send the end of the object"));
@@ -215,11 +213,8 @@ fn wait(
         Ok(result) => Ok(result),
         Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
             client.cancel(id);
-            let message = format!(
-                "{name}: no answer from {} within {} s",
-                client.host(),
-                client.stall_timeout().as_secs_f32()
-            );
+            let message =
+                format!("{name}: no answer from {} within {} s", client.host(), client.stall_timeout().as_secs_f32());
             Err(Error::new(Kind::Deadline, message))
         }
     }
@@ -248,14 +243,7 @@ mod tests {
     #[test]
     fn parses_content_range() {
         assert_eq!(content_range("bytes 5-9/20"), Some((5..10, 20)));
-        for bad in [
-            "",
-            "bytes */0",
-            "bytes 5-/20",
-            "bytes 5-18446744073709551615/20",
-            "5-9/20",
-            "bytes 5-9/*",
-        ] {
+        for bad in ["", "bytes */0", "bytes 5-/20", "bytes 5-18446744073709551615/20", "5-9/20", "bytes 5-9/*"] {
             assert_eq!(content_range(bad), None, "{bad}");
         }
     }

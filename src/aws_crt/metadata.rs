@@ -14,9 +14,7 @@ pub fn region(limit: Duration) -> Option<String> {
     // Whatever answers on a network without the service is not an identity document.
     let document: serde_json::Value = serde_json::from_str(&document).ok()?;
     let region = document.get("region")?.as_str()?;
-    let plausible = region
-        .bytes()
-        .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+    let plausible = region.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
     (plausible && !region.is_empty()).then(|| region.to_owned())
 }
 

@@ -10,8 +10,7 @@ use std::time::{Duration, Instant};
 
 use crc_fast::{CrcAlgorithm, Digest};
 use mountpoint_s3_crt::s3::client::{
-    ChecksumAlgorithm, ChecksumConfig, MetaRequest, MetaRequestType, UploadReview,
-    UploadReviewOutcome,
+    ChecksumAlgorithm, ChecksumConfig, MetaRequest, MetaRequestType, UploadReview, UploadReviewOutcome,
 };
 
 use super::address::encode_query_value;
@@ -51,18 +50,9 @@ struct Sent {
 
 impl Upload {
     /// Begins an upload. Unless `overwrite`, it fails when it completes if the object exists by then.
-    pub fn begin(
-        client: Client,
-        name: &str,
-        key: &str,
-        overwrite: bool,
-        options: &S3Options,
-    ) -> Result<Upload> {
+    pub fn begin(client: Client, name: &str, key: &str, overwrite: bool, options: &S3Options) -> Result<Upload> {
         if !PART_SIZES.contains(&options.part_size) {
-            let message = format!(
-                "an upload part size of {} bytes: S3 allows 5 MiB to 5 GiB",
-                options.part_size
-            );
+            let message = format!("an upload part size of {} bytes: S3 allows 5 MiB to 5 GiB", options.part_size);
             return Err(Error::new(Kind::Usage, message));
         }
         let headers = headers(overwrite, options);
@@ -164,9 +154,7 @@ impl Upload {
             let patience = self.patience();
             // The time spent outside of here, making the data, is not a stall.
             *lock(&progress) = Instant::now();
-            let written = wait(self.request.write(bytes, eof), || {
-                lock(&progress).elapsed() < patience
-            });
+            let written = wait(self.request.write(bytes, eof), || lock(&progress).elapsed() < patience);
             match written {
                 Some(Ok(rest)) => bytes = rest,
                 // The reason is in the result of the whole request.
@@ -201,11 +189,7 @@ impl Upload {
     }
 
     fn check_stall(&self) -> Result<()> {
-        if lock(&self.progress).elapsed() < self.patience() {
-            Ok(())
-        } else {
-            Err(self.stalled())
-        }
+        if lock(&self.progress).elapsed() < self.patience() { Ok(()) } else { Err(self.stalled()) }
     }
 
     fn patience(&self) -> Duration {
@@ -213,11 +197,7 @@ impl Upload {
     }
 
     fn stalled(&self) -> Error {
-        let message = format!(
-            "{}: the upload made no progress for {} s",
-            self.name,
-            self.patience().as_secs_f32()
-        );
+        let message = format!("{}: the upload made no progress for {} s", self.name, self.patience().as_secs_f32());
         Error::new(Kind::Deadline, message)
     }
 
@@ -253,11 +233,7 @@ fn compare(sent: &[(u64, u32)], review: &UploadReview) -> Option<String> {
     // An empty object is one empty part.
     let uploaded: Vec<_> = review.parts.iter().filter(|p| p.size > 0).collect();
     if uploaded.len() != sent.len() {
-        return Some(format!(
-            "{} parts were uploaded instead of {}",
-            uploaded.len(),
-            sent.len()
-        ));
+        return Some(format!("{} parts were uploaded instead of {}", uploaded.len(), sent.len()));
     }
     for (number, ((len, crc), part)) in sent.iter().zip(uploaded).enumerate() {
         let number = number + 1;
@@ -302,9 +278,10 @@ fn headers(overwrite: bool, options: &S3Options) -> Vec<(&'static str, String)> 
         headers.push(("x-amz-storage-class", class.clone()));
     }
     if !options.tags.is_empty() {
-        let tags = options.tags.iter().map(|(name, value)| {
-            format!("{}={}", encode_query_value(name), encode_query_value(value))
-        });
+        let tags = options
+            .tags
+            .iter()
+            .map(|(name, value)| format!("{}={}", encode_query_value(name), encode_query_value(value)));
         headers.push(("x-amz-tagging", tags.collect::<Vec<_>>().join("&")));
     }
     headers

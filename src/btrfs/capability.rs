@@ -19,9 +19,7 @@ use super::encoded_io::encoded_write;
 pub const SECTOR_SIZE: u32 = 4096;
 
 /// 4096 times 0xB7 as one zstd frame: single segment, 2-byte content size, one run-length block (RFC 8878).
-const PROBE_FRAME: [u8; 11] = [
-    0x28, 0xB5, 0x2F, 0xFD, 0x60, 0x00, 0x0F, 0x03, 0x80, 0x00, PROBE_BYTE,
-];
+const PROBE_FRAME: [u8; 11] = [0x28, 0xB5, 0x2F, 0xFD, 0x60, 0x00, 0x0F, 0x03, 0x80, 0x00, PROBE_BYTE];
 const PROBE_BYTE: u8 = 0xB7;
 const PROBE_LEN: u32 = 4096;
 
@@ -75,26 +73,18 @@ pub fn probe(dir: BorrowedFd<'_>) -> io::Result<EncodedSupport> {
     }
     if let Err(error) = encoded_write(file.as_fd(), 0, PROBE_LEN, &PROBE_FRAME) {
         return match error.raw_os_error().map(Errno::from_raw) {
-            Some(Errno::EPERM) => {
-                unsupported("CAP_SYS_ADMIN is missing (run as root, outside a user namespace)")
+            Some(Errno::EPERM) => unsupported("CAP_SYS_ADMIN is missing (run as root, outside a user namespace)"),
+            Some(Errno::ENOTTY) => unsupported("the kernel has no encoded writes (Linux 5.18 or later is needed)"),
+            Some(Errno::EINVAL) if is_nocow(file.as_fd()) => {
+                unsupported("new files in this directory are NOCOW (chattr +C or mount option nodatacow)")
             }
-            Some(Errno::ENOTTY) => {
-                unsupported("the kernel has no encoded writes (Linux 5.18 or later is needed)")
-            }
-            Some(Errno::EINVAL) if is_nocow(file.as_fd()) => unsupported(
-                "new files in this directory are NOCOW (chattr +C or mount option nodatacow)",
-            ),
-            Some(Errno::EINVAL) => {
-                unsupported("the kernel refuses encoded writes here (mount option nodatasum?)")
-            }
+            Some(Errno::EINVAL) => unsupported("the kernel refuses encoded writes here (mount option nodatasum?)"),
             _ => Err(error),
         };
     }
     // A kernel that takes the frame but cannot decompress it would be worse than none.
     let mut content = [0; PROBE_LEN as usize];
-    if file.read_exact_at(&mut content, 0).is_err()
-        || content.iter().any(|&byte| byte != PROBE_BYTE)
-    {
+    if file.read_exact_at(&mut content, 0).is_err() || content.iter().any(|&byte| byte != PROBE_BYTE) {
         return unsupported("an encoded extent does not read back as it was written");
     }
     Ok(EncodedSupport::Supported { sector_size })

@@ -61,9 +61,7 @@ impl From<u32> for Compression {
             0 => Compression::None,
             1 => Compression::Zlib,
             ZSTD => Compression::Zstd,
-            3..=7 => Compression::Lzo {
-                sector_size: 4096 << (number - 3),
-            },
+            3..=7 => Compression::Lzo { sector_size: 4096 << (number - 3) },
             other => Compression::Other(other),
         }
     }
@@ -119,42 +117,23 @@ impl WriteRequest {
 ///
 /// Errors: EPERM without CAP_SYS_ADMIN, ENOTTY where there is no such call, EINVAL for a rule of
 /// [`super::policy`] or a NOCOW file, ENOSPC (also when free space is only fragmented), EDQUOT.
-pub fn encoded_write(
-    file: BorrowedFd<'_>,
-    offset: u64,
-    content_len: u32,
-    frame: &[u8],
-) -> io::Result<()> {
+pub fn encoded_write(file: BorrowedFd<'_>, offset: u64, content_len: u32, frame: &[u8]) -> io::Result<()> {
     // The kernel answers both with "0 bytes, done".
     if frame.is_empty() || content_len == 0 {
-        return Err(io::Error::new(
-            io::ErrorKind::InvalidInput,
-            "an encoded write needs a frame and content",
-        ));
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "an encoded write needs a frame and content"));
     }
-    let written = encoded_write_pieces(
-        file,
-        &[IoSlice::new(frame)],
-        &WriteRequest::zstd(offset, content_len),
-    )?;
+    let written = encoded_write_pieces(file, &[IoSlice::new(frame)], &WriteRequest::zstd(offset, content_len))?;
     if written != frame.len() {
         return Err(io::Error::new(
             io::ErrorKind::WriteZero,
-            format!(
-                "encoded write took {written} of {} bytes at offset {offset}",
-                frame.len()
-            ),
+            format!("encoded write took {written} of {} bytes at offset {offset}", frame.len()),
         ));
     }
     Ok(())
 }
 
 /// The call itself: the compressed bytes are all `pieces` one after the other. Returns how many it took.
-pub fn encoded_write_pieces(
-    file: BorrowedFd<'_>,
-    pieces: &[IoSlice<'_>],
-    request: &WriteRequest,
-) -> io::Result<usize> {
+pub fn encoded_write_pieces(file: BorrowedFd<'_>, pieces: &[IoSlice<'_>], request: &WriteRequest) -> io::Result<usize> {
     let args = Args {
         iov: pieces.as_ptr().cast(),
         iovcnt: pieces.len() as libc::c_ulong,
@@ -179,15 +158,8 @@ pub fn encoded_write_pieces(
 /// a smaller one may give ENOBUFS. Holes and preallocated ranges look like uncompressed zeros.
 ///
 /// Errors: EPERM without CAP_SYS_ADMIN, ENOTTY where there is no such call, EBADF if not open for reading.
-pub fn encoded_read(
-    file: BorrowedFd<'_>,
-    offset: u64,
-    buf: &mut [u8],
-) -> io::Result<EncodedExtent> {
-    let iov = libc::iovec {
-        iov_base: buf.as_mut_ptr().cast(),
-        iov_len: buf.len(),
-    };
+pub fn encoded_read(file: BorrowedFd<'_>, offset: u64, buf: &mut [u8]) -> io::Result<EncodedExtent> {
+    let iov = libc::iovec { iov_base: buf.as_mut_ptr().cast(), iov_len: buf.len() };
     let mut args = Args {
         iov: &iov,
         iovcnt: 1,
@@ -208,10 +180,7 @@ pub fn encoded_read(
     })?;
     // Something of a newer kernel that we could only misread (the header asks readers to look).
     if args.encryption != 0 || args.reserved.iter().any(|&byte| byte != 0) {
-        return Err(io::Error::new(
-            io::ErrorKind::Unsupported,
-            "the extent is encoded in a way not known here",
-        ));
+        return Err(io::Error::new(io::ErrorKind::Unsupported, "the extent is encoded in a way not known here"));
     }
     Ok(EncodedExtent {
         compression: args.compression.into(),
@@ -263,10 +232,7 @@ mod tests {
     fn compression_numbers() {
         assert_eq!(Compression::from(0), Compression::None);
         assert_eq!(Compression::from(2), Compression::Zstd);
-        assert_eq!(
-            Compression::from(7),
-            Compression::Lzo { sector_size: 65536 }
-        );
+        assert_eq!(Compression::from(7), Compression::Lzo { sector_size: 65536 });
         assert_eq!(Compression::from(8), Compression::Other(8));
     }
 }

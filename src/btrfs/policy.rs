@@ -10,13 +10,7 @@ const MAX_INLINE: u32 = 2048;
 ///
 /// False means: decompress and write. Either the kernel would refuse the frame, or it would need as many
 /// sectors as the plain bytes and only make every later read slower.
-pub fn encoded_write_pays(
-    offset: u64,
-    content_len: u32,
-    frame_len: u32,
-    file_size: u64,
-    sector: u32,
-) -> bool {
+pub fn encoded_write_pays(offset: u64, content_len: u32, frame_len: u32, file_size: u64, sector: u32) -> bool {
     if sector == 0 || content_len > MAX_CONTENT || frame_len == 0 || frame_len >= content_len {
         return false;
     }

@@ -36,39 +36,21 @@ pub fn set_mode(fd: BorrowedFd<'_>, mode: u32) -> io::Result<()> {
 
 /// Sets the modification time (seconds since 1970, may be negative); the access time stays as it is.
 pub fn set_times(fd: BorrowedFd<'_>, seconds: i64, nanos: u32) -> io::Result<()> {
-    Ok(nix::sys::stat::futimens(
-        fd,
-        &TimeSpec::UTIME_OMIT,
-        &time(seconds, nanos)?,
-    )?)
+    Ok(nix::sys::stat::futimens(fd, &TimeSpec::UTIME_OMIT, &time(seconds, nanos)?)?)
 }
 
 /// Sets one extended attribute, creating or replacing it. `fd` must not be an O_PATH descriptor.
 pub fn set_xattr(fd: BorrowedFd<'_>, name: &[u8], value: &[u8]) -> io::Result<()> {
     let name = CString::new(name)?;
     // SAFETY: fsetxattr reads a NUL-terminated name and `value.len()` bytes of value; both are alive here.
-    let result = unsafe {
-        libc::fsetxattr(
-            fd.as_raw_fd(),
-            name.as_ptr(),
-            value.as_ptr().cast(),
-            value.len(),
-            0,
-        )
-    };
+    let result = unsafe { libc::fsetxattr(fd.as_raw_fd(), name.as_ptr(), value.as_ptr().cast(), value.len(), 0) };
     Ok(Errno::result(result).map(drop)?)
 }
 
 /// [`set_owner`] for anything that has the name in `dir`.
 pub fn set_owner_at(dir: BorrowedFd<'_>, name: &[u8], uid: u32, gid: u32) -> io::Result<()> {
     let (uid, gid) = owner(uid, gid)?;
-    Ok(nix::unistd::fchownat(
-        dir,
-        one_name(name)?,
-        uid,
-        gid,
-        AtFlags::AT_SYMLINK_NOFOLLOW,
-    )?)
+    Ok(nix::unistd::fchownat(dir, one_name(name)?, uid, gid, AtFlags::AT_SYMLINK_NOFOLLOW)?)
 }
 
 /// [`set_mode`] for a FIFO, socket or device. Symbolic links have no mode of their own (EOPNOTSUPP).
@@ -76,48 +58,24 @@ pub fn set_mode_at(dir: BorrowedFd<'_>, name: &[u8], mode: u32) -> io::Result<()
     let handle = open_handle(dir, name)?;
     // fchmod refuses an O_PATH descriptor; by its name in /proc it is allowed and still cannot be swapped.
     let path = proc_path(&handle)?;
-    nix::sys::stat::fchmodat(
-        dir,
-        path.as_c_str(),
-        permissions(mode),
-        FchmodatFlags::FollowSymlink,
-    )
-    .map_err(explain_proc)
+    nix::sys::stat::fchmodat(dir, path.as_c_str(), permissions(mode), FchmodatFlags::FollowSymlink)
+        .map_err(explain_proc)
 }
 
 /// [`set_times`] for anything that has the name in `dir`.
 pub fn set_times_at(dir: BorrowedFd<'_>, name: &[u8], seconds: i64, nanos: u32) -> io::Result<()> {
     let (name, mtime) = (one_name(name)?, time(seconds, nanos)?);
-    Ok(nix::sys::stat::utimensat(
-        dir,
-        name,
-        &TimeSpec::UTIME_OMIT,
-        &mtime,
-        UtimensatFlags::NoFollowSymlink,
-    )?)
+    Ok(nix::sys::stat::utimensat(dir, name, &TimeSpec::UTIME_OMIT, &mtime, UtimensatFlags::NoFollowSymlink)?)
 }
 
 /// [`set_xattr`] for anything that has the name in `dir`. Linux allows `user.` names only on files and
 /// directories (EPERM otherwise).
-pub fn set_xattr_at(
-    dir: BorrowedFd<'_>,
-    name: &[u8],
-    xattr: &[u8],
-    value: &[u8],
-) -> io::Result<()> {
+pub fn set_xattr_at(dir: BorrowedFd<'_>, name: &[u8], xattr: &[u8], value: &[u8]) -> io::Result<()> {
     let handle = open_handle(dir, name)?;
     let path = proc_path(&handle)?;
     let xattr = CString::new(xattr)?;
     // SAFETY: setxattr reads two NUL-terminated strings and `value.len()` bytes of value; all are alive here.
-    let result = unsafe {
-        libc::setxattr(
-            path.as_ptr(),
-            xattr.as_ptr(),
-            value.as_ptr().cast(),
-            value.len(),
-            0,
-        )
-    };
+    let result = unsafe { libc::setxattr(path.as_ptr(), xattr.as_ptr(), value.as_ptr().cast(), value.len(), 0) };
     Errno::result(result).map(drop).map_err(explain_proc)
 }
 
@@ -142,14 +100,7 @@ pub fn list_xattrs_no_follow(path: &Path) -> io::Result<Xattrs> {
         |buf| unsafe { libc::llistxattr(path.as_ptr(), buf.as_mut_ptr().cast(), buf.len()) },
         |name, buf| {
             // SAFETY: lgetxattr reads two NUL-terminated strings and writes at most the given length.
-            unsafe {
-                libc::lgetxattr(
-                    path.as_ptr(),
-                    name.as_ptr(),
-                    buf.as_mut_ptr().cast(),
-                    buf.len(),
-                )
-            }
+            unsafe { libc::lgetxattr(path.as_ptr(), name.as_ptr(), buf.as_mut_ptr().cast(), buf.len()) }
         },
     )
 }
@@ -163,14 +114,7 @@ pub fn list_xattrs_at(dir: BorrowedFd<'_>, name: &[u8]) -> io::Result<Xattrs> {
         |buf| unsafe { libc::listxattr(path.as_ptr(), buf.as_mut_ptr().cast(), buf.len()) },
         |name, buf| {
             // SAFETY: getxattr reads two NUL-terminated strings and writes at most the given length.
-            unsafe {
-                libc::getxattr(
-                    path.as_ptr(),
-                    name.as_ptr(),
-                    buf.as_mut_ptr().cast(),
-                    buf.len(),
-                )
-            }
+            unsafe { libc::getxattr(path.as_ptr(), name.as_ptr(), buf.as_mut_ptr().cast(), buf.len()) }
         },
     )
 }
@@ -216,18 +160,13 @@ fn fill(call: impl Fn(&mut [u8]) -> libc::ssize_t) -> nix::Result<Vec<u8>> {
 }
 
 fn proc_path(handle: &OwnedFd) -> io::Result<CString> {
-    Ok(CString::new(format!(
-        "/proc/self/fd/{}",
-        handle.as_raw_fd()
-    ))?)
+    Ok(CString::new(format!("/proc/self/fd/{}", handle.as_raw_fd()))?)
 }
 
 /// The handle exists, so only /proc itself can be what is missing.
 fn explain_proc(errno: Errno) -> io::Error {
     match errno {
-        Errno::ENOENT | Errno::ENOTDIR => {
-            io::Error::new(io::ErrorKind::Unsupported, "/proc is not mounted")
-        }
+        Errno::ENOENT | Errno::ENOTDIR => io::Error::new(io::ErrorKind::Unsupported, "/proc is not mounted"),
         errno => errno.into(),
     }
 }
@@ -250,4 +189,112 @@ fn time(seconds: i64, nanos: u32) -> io::Result<TimeSpec> {
 
 fn permissions(mode: u32) -> Mode {
     Mode::from_bits_truncate(mode & 0o7777)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::linux::beneath::{make_node, make_symlink};
+    use std::fs::{self, File};
+    use std::os::fd::AsFd;
+    use std::os::unix::fs::MetadataExt;
+
+    fn errno<T: std::fmt::Debug>(result: io::Result<T>) -> i32 {
+        result.unwrap_err().raw_os_error().unwrap()
+    }
+
+    /// A directory with a file, a FIFO, and a symbolic link to the file; its descriptor.
+    fn tree() -> (tempfile::TempDir, File) {
+        let dir = tempfile::tempdir().unwrap();
+        let fd = File::open(dir.path()).unwrap();
+        fs::write(dir.path().join("file"), "data").unwrap();
+        make_symlink(b"file", fd.as_fd(), b"link").unwrap();
+        make_node(fd.as_fd(), b"fifo", libc::S_IFIFO | 0o600, 0).unwrap();
+        (dir, fd)
+    }
+
+    #[test]
+    fn by_descriptor() {
+        let (dir, _) = tree();
+        let path = dir.path().join("file");
+        let file = File::options().write(true).open(&path).unwrap();
+        let before = fs::metadata(&path).unwrap();
+        set_owner(file.as_fd(), before.uid(), before.gid()).unwrap();
+        set_mode(file.as_fd(), 0o4751).unwrap();
+        set_times(file.as_fd(), -5, 999_999_999).unwrap();
+        let after = fs::metadata(&path).unwrap();
+        assert_eq!(after.mode() & 0o7777, 0o4751);
+        assert_eq!((after.mtime(), after.mtime_nsec()), (-5, 999_999_999));
+        assert_eq!((after.atime(), after.atime_nsec()), (before.atime(), before.atime_nsec()));
+    }
+
+    #[test]
+    fn numbers_that_mean_something_else_are_refused() {
+        let (_dir, fd) = tree();
+        let file = fd.as_fd();
+        for nanos in [1_000_000_000, libc::UTIME_NOW as u32, libc::UTIME_OMIT as u32] {
+            assert_eq!(errno(set_times(file, 0, nanos)), libc::EINVAL);
+            assert_eq!(errno(set_times_at(file, b"file", 0, nanos)), libc::EINVAL);
+        }
+        assert_eq!(errno(set_owner(file, u32::MAX, 0)), libc::EINVAL);
+        assert_eq!(errno(set_owner_at(file, b"file", 0, u32::MAX)), libc::EINVAL);
+        for name in [&b".."[..], b"", b"../file"] {
+            assert_eq!(errno(set_owner_at(file, name, 0, 0)), libc::EINVAL);
+            assert_eq!(errno(set_mode_at(file, name, 0o600)), libc::EINVAL);
+            assert_eq!(errno(set_times_at(file, name, 0, 0)), libc::EINVAL);
+            assert_eq!(errno(set_xattr_at(file, name, b"user.a", b"")), libc::EINVAL);
+        }
+    }
+
+    #[test]
+    fn by_name_without_following() {
+        let (dir, fd) = tree();
+        let before = fs::metadata(dir.path().join("file")).unwrap();
+        for name in ["link", "fifo"] {
+            set_owner_at(fd.as_fd(), name.as_bytes(), before.uid(), before.gid()).unwrap();
+            set_times_at(fd.as_fd(), name.as_bytes(), 7, 8).unwrap();
+            let after = fs::symlink_metadata(dir.path().join(name)).unwrap();
+            assert_eq!((after.mtime(), after.mtime_nsec()), (7, 8), "{name}");
+        }
+        // Would wait for a writer if it were opened.
+        set_mode_at(fd.as_fd(), b"fifo", 0o642).unwrap();
+        assert_eq!(fs::metadata(dir.path().join("fifo")).unwrap().mode() & 0o7777, 0o642);
+        assert_eq!(errno(set_mode_at(fd.as_fd(), b"link", 0o600)), libc::EOPNOTSUPP);
+        assert_eq!(errno(set_xattr_at(fd.as_fd(), b"link", b"user.a", b"1")), libc::EPERM);
+        let after = fs::metadata(dir.path().join("file")).unwrap();
+        assert_eq!((after.mtime(), after.mode()), (before.mtime(), before.mode()), "the file is as it was");
+    }
+
+    #[test]
+    fn xattrs_are_listed_sorted_with_any_value() {
+        let (dir, fd) = tree();
+        let file = File::open(dir.path().join("file")).unwrap();
+        assert_eq!(list_xattrs(file.as_fd()).unwrap(), []);
+        let large = vec![0xFF; 2000];
+        set_xattr(file.as_fd(), b"user.z", &large).unwrap();
+        set_xattr(file.as_fd(), b"user.\xFFname", b"").unwrap();
+        set_xattr_at(fd.as_fd(), b"file", b"user.a", b"replaced").unwrap();
+        set_xattr_at(fd.as_fd(), b"file", b"user.a", b"\0").unwrap();
+        let expected = [
+            (b"user.a".to_vec(), b"\0".to_vec()),
+            (b"user.z".to_vec(), large),
+            (b"user.\xFFname".to_vec(), Vec::new()),
+        ];
+        assert_eq!(list_xattrs(file.as_fd()).unwrap(), expected);
+        assert_eq!(list_xattrs_at(fd.as_fd(), b"file").unwrap(), expected);
+        assert_eq!(list_xattrs_no_follow(&dir.path().join("file")).unwrap(), expected);
+        assert_eq!(list_xattrs_no_follow(&dir.path().join("link")).unwrap(), []);
+        assert_eq!(list_xattrs_at(fd.as_fd(), b"link").unwrap(), []);
+        assert_eq!(errno(set_xattr(file.as_fd(), b"nonsense", b"")), libc::EOPNOTSUPP);
+    }
+
+    #[test]
+    fn many_xattr_names_are_listed() {
+        let (dir, _) = tree();
+        let file = File::open(dir.path().join("file")).unwrap();
+        for n in 0..30 {
+            set_xattr(file.as_fd(), format!("user.a rather long name number {n:02}").as_bytes(), b"1").unwrap();
+        }
+        assert_eq!(list_xattrs(file.as_fd()).unwrap().len(), 30);
+    }
 }

@@ -56,8 +56,7 @@ mod tests {
         let file = tempfile::tempfile().unwrap();
         file.set_len(size).unwrap();
         for range in data {
-            file.write_all_at(&vec![7; (range.end - range.start) as usize], range.start)
-                .unwrap();
+            file.write_all_at(&vec![7; (range.end - range.start) as usize], range.start).unwrap();
         }
         file
     }
@@ -65,78 +64,31 @@ mod tests {
     #[test]
     fn holes_are_found_and_data_is_widened() {
         const M: u64 = 1 << 20;
-        let file = sparse(
-            8 * M + 10,
-            &[M + 5..M + 6, 3 * M..3 * M + 8192, 8 * M + 9..8 * M + 10],
-        );
+        let file = sparse(8 * M + 10, &[M + 5..M + 6, 3 * M..3 * M + 8192, 8 * M + 9..8 * M + 10]);
         let extents = data_extents(file.as_fd(), 8 * M + 10).unwrap();
-        assert_eq!(
-            extents,
-            [M..M + 4096, 3 * M..3 * M + 8192, 8 * M..8 * M + 10]
-        );
+        assert_eq!(extents, [M..M + 4096, 3 * M..3 * M + 8192, 8 * M..8 * M + 10]);
     }
 
     #[test]
     fn empty_whole_and_all_hole() {
         assert_eq!(data_extents(sparse(0, &[]).as_fd(), 0).unwrap(), []);
-        assert_eq!(
-            data_extents(sparse(1 << 20, &[]).as_fd(), 1 << 20).unwrap(),
-            []
-        );
-        let whole = data_extents(
-            sparse(
-                5000,
-                &[Range {
-                    start: 0,
-                    end: 5000,
-                }],
-            )
-            .as_fd(),
-            5000,
-        )
-        .unwrap();
-        assert_eq!(
-            whole,
-            [Range {
-                start: 0,
-                end: 5000
-            }]
-        );
+        assert_eq!(data_extents(sparse(1 << 20, &[]).as_fd(), 1 << 20).unwrap(), []);
+        let whole = data_extents(sparse(5000, &[Range { start: 0, end: 5000 }]).as_fd(), 5000).unwrap();
+        assert_eq!(whole, [Range { start: 0, end: 5000 }]);
     }
 
     #[test]
     fn only_the_size_asked_for() {
-        let file = sparse(
-            1 << 20,
-            &[Range {
-                start: 0,
-                end: 1 << 20,
-            }],
-        );
-        assert_eq!(
-            data_extents(file.as_fd(), 5000).unwrap(),
-            [Range {
-                start: 0,
-                end: 5000
-            }]
-        );
+        let file = sparse(1 << 20, &[Range { start: 0, end: 1 << 20 }]);
+        assert_eq!(data_extents(file.as_fd(), 5000).unwrap(), [Range { start: 0, end: 5000 }]);
         // A file that became shorter: what is there, and no error.
         file.set_len(4096).unwrap();
-        assert_eq!(
-            data_extents(file.as_fd(), 1 << 20).unwrap(),
-            [Range {
-                start: 0,
-                end: 4096
-            }]
-        );
+        assert_eq!(data_extents(file.as_fd(), 1 << 20).unwrap(), [Range { start: 0, end: 4096 }]);
     }
 
     #[test]
     fn without_seek_hole_there_is_one_extent() {
         let proc = File::open("/proc/self/mem").unwrap();
-        assert_eq!(
-            data_extents(proc.as_fd(), 10).unwrap(),
-            [Range { start: 0, end: 10 }]
-        );
+        assert_eq!(data_extents(proc.as_fd(), 10).unwrap(), [Range { start: 0, end: 10 }]);
     }
 }

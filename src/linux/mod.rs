@@ -47,10 +47,7 @@ mod tests {
 
     #[test]
     fn pwrite_all_says_when_the_device_is_full() {
-        let full = std::fs::File::options()
-            .write(true)
-            .open("/dev/full")
-            .unwrap();
+        let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
         let error = pwrite_all(full.as_fd(), 0, b"x").unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::StorageFull);
     }

@@ -19,13 +19,7 @@ impl Spool {
     /// Keeps at most `memory_limit` bytes in memory. The file, if it comes to that, is made in `dir_for_tmp`
     /// and has no name, so that it is gone with this process whatever happens.
     pub fn new(dir_for_tmp: &Path, memory_limit: usize) -> Spool {
-        Spool {
-            dir: dir_for_tmp.to_owned(),
-            memory_limit,
-            memory: Vec::new(),
-            file: None,
-            in_file: 0,
-        }
+        Spool { dir: dir_for_tmp.to_owned(), memory_limit, memory: Vec::new(), file: None, in_file: 0 }
     }
 
     pub fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
@@ -73,10 +67,7 @@ impl Spool {
 
     /// All bytes from the start.
     pub fn reader(&self) -> SpoolReader<'_> {
-        SpoolReader {
-            spool: self,
-            offset: 0,
-        }
+        SpoolReader { spool: self, offset: 0 }
     }
 }
 
@@ -118,9 +109,7 @@ mod tests {
     #[test]
     fn same_bytes_from_memory_and_file() {
         let dir = tempfile::tempdir().unwrap();
-        let pieces: Vec<Vec<u8>> = (0..100u8)
-            .map(|n| vec![n; usize::from(n) * 7 % 50])
-            .collect();
+        let pieces: Vec<Vec<u8>> = (0..100u8).map(|n| vec![n; usize::from(n) * 7 % 50]).collect();
         let expected = pieces.concat();
         for limit in [0, 1, 10, 64, 1000, usize::MAX] {
             let mut spool = Spool::new(dir.path(), limit);
@@ -140,11 +129,7 @@ mod tests {
             assert_eq!(spool.read_at(spool.len(), &mut one).unwrap(), 0);
             assert_eq!(spool.read_at(u64::MAX, &mut one).unwrap(), 0);
         }
-        assert_eq!(
-            std::fs::read_dir(dir.path()).unwrap().count(),
-            0,
-            "the file has no name"
-        );
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0, "the file has no name");
     }
 
     #[test]

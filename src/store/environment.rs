@@ -19,20 +19,16 @@ impl S3Options {
     /// For the command line only: library callers fill in the fields themselves. Call
     /// [`S3Options::find_region`] after flags have been applied.
     pub fn from_environment(profile: Option<&str>) -> Result<S3Options> {
-        let section = profile
-            .map(str::to_owned)
-            .or_else(|| variable("AWS_PROFILE"))
-            .or_else(|| variable("AWS_DEFAULT_PROFILE"));
+        let section =
+            profile.map(str::to_owned).or_else(|| variable("AWS_PROFILE")).or_else(|| variable("AWS_DEFAULT_PROFILE"));
         let settings = Profile::load(section.as_deref())?;
-        let ignore_endpoints = variable("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS")
-            .is_some_and(|v| v.eq_ignore_ascii_case("true"));
+        let ignore_endpoints =
+            variable("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS").is_some_and(|v| v.eq_ignore_ascii_case("true"));
         let mut options = S3Options {
             region: variable("AWS_REGION")
                 .or_else(|| variable("AWS_DEFAULT_REGION"))
                 .or_else(|| settings.get("region")),
-            ca_bundle: variable("AWS_CA_BUNDLE")
-                .or_else(|| settings.get("ca_bundle"))
-                .map(PathBuf::from),
+            ca_bundle: variable("AWS_CA_BUNDLE").or_else(|| settings.get("ca_bundle")).map(PathBuf::from),
             ..S3Options::default()
         };
         if !ignore_endpoints {
@@ -49,8 +45,7 @@ impl S3Options {
     /// Fills in the region if nothing gave one and it matters: on EC2 the instance's own region,
     /// else us-east-1.
     pub fn find_region(&mut self) {
-        let disabled = variable("AWS_EC2_METADATA_DISABLED")
-            .is_some_and(|v| v.eq_ignore_ascii_case("true"));
+        let disabled = variable("AWS_EC2_METADATA_DISABLED").is_some_and(|v| v.eq_ignore_ascii_case("true"));
         if self.region.is_none() && self.endpoint_url.is_none() && !disabled {
             self.region = metadata::region(METADATA_LIMIT);
         }
@@ -74,17 +69,9 @@ impl Profile {
             return Ok(Profile(None));
         };
         // Backslashes are ordinary characters in these files.
-        let options = ini::ParseOption {
-            enabled_escape: false,
-            enabled_quote: false,
-            ..ini::ParseOption::default()
-        };
-        let file = ini::Ini::load_from_file_opt(&path, options).map_err(|e| {
-            Error::new(
-                Kind::Usage,
-                format!("{}: not a profile file: {e}", path.display()),
-            )
-        })?;
+        let options = ini::ParseOption { enabled_escape: false, enabled_quote: false, ..ini::ParseOption::default() };
+        let file = ini::Ini::load_from_file_opt(&path, options)
+            .map_err(|e| Error::new(Kind::Usage, format!("{}: not a profile file: {e}", path.display())))?;
         let name = name.unwrap_or("default");
         let section = file
             .section(Some(format!("profile {name}")))

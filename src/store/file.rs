@@ -54,9 +54,7 @@ impl FileSource {
         let (len, stamp) = if kind.is_file() {
             (metadata.len(), Some(stamp_of(&metadata)))
         } else if kind.is_block_device() {
-            let len = file
-                .seek(SeekFrom::End(0))
-                .map_err(|e| Error::io(what(), e))?;
+            let len = file.seek(SeekFrom::End(0)).map_err(|e| Error::io(what(), e))?;
             (len, None)
         } else {
             let message = format!(
@@ -69,17 +67,9 @@ impl FileSource {
             Some((len, s, ns)) => format!("{len}-{s}.{ns:09}"),
             None => len.to_string(),
         };
-        let shared = Arc::new(Shared {
-            file,
-            path: path.to_owned(),
-            len,
-            stamp,
-            free: Arc::default(),
-        });
-        let tail = shared
-            .read(len.saturating_sub(TAIL_BYTES)..len)?
-            .as_ref()
-            .to_vec();
+        let shared = Arc::new(Shared { file, path: path.to_owned(), len, stamp, free: Arc::default() });
+        let tail = shared.read(len.saturating_sub(TAIL_BYTES)..len)?;
+        let tail = (*tail).as_ref().to_vec();
 
         let (jobs, queue) = crossbeam_channel::unbounded::<(Range<u64>, Deliver)>();
         let mut readers = Vec::new();
@@ -90,19 +80,10 @@ impl FileSource {
                     deliver(shared.read(range));
                 }
             };
-            let reader = std::thread::Builder::new()
-                .name("file-reader".into())
-                .spawn(work);
+            let reader = std::thread::Builder::new().name("file-reader".into()).spawn(work);
             readers.push(reader.map_err(|e| Error::io("start a reader thread", e))?);
         }
-        Ok(FileSource {
-            name: path.display().to_string(),
-            version,
-            tail,
-            shared,
-            jobs: Some(jobs),
-            readers,
-        })
+        Ok(FileSource { name: path.display().to_string(), version, tail, shared, jobs: Some(jobs), readers })
     }
 }
 
@@ -154,11 +135,7 @@ impl Shared {
     fn read(&self, range: Range<u64>) -> Result<Bytes> {
         let len = check_range(&range, self.len)?;
         let what = || format!("read {} at {}", self.path.display(), range.start);
-        let free = self
-            .free
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .pop();
+        let free = self.free.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let mut buffer = free.unwrap_or_default();
         // Only growth is zeroed: what was used before is overwritten by the read.
         buffer.resize(len, 0);
@@ -172,10 +149,7 @@ impl Shared {
             }
         }
         read.map_err(|e| Error::io(what(), e))?;
-        Ok(Box::new(Recycled {
-            buffer,
-            free: self.free.clone(),
-        }))
+        Ok(Box::new(Recycled { buffer, free: self.free.clone() }))
     }
 }
 
@@ -225,18 +199,8 @@ impl FileSink {
             .suffix(".partial")
             .permissions(fs::Permissions::from_mode(0o644))
             .tempfile_in(directory)
-            .map_err(|e| {
-                Error::io(
-                    format!("create a temporary file in {}", directory.display()),
-                    e,
-                )
-            })?;
-        Ok(FileSink {
-            name: path.display().to_string(),
-            path,
-            overwrite,
-            temporary,
-        })
+            .map_err(|e| Error::io(format!("create a temporary file in {}", directory.display()), e))?;
+        Ok(FileSink { name: path.display().to_string(), path, overwrite, temporary })
     }
 }
 
@@ -246,28 +210,13 @@ impl ArchiveSink for FileSink {
     }
 
     fn write(&mut self, bytes: &[u8]) -> Result<()> {
-        self.temporary
-            .as_file_mut()
-            .write_all(bytes)
-            .map_err(|e| Error::io(format!("write {}", self.name), e))
+        self.temporary.as_file_mut().write_all(bytes).map_err(|e| Error::io(format!("write {}", self.name), e))
     }
 
     fn finish(self: Box<Self>) -> Result<()> {
-        let FileSink {
-            name,
-            path,
-            overwrite,
-            temporary,
-        } = *self;
-        temporary
-            .as_file()
-            .sync_all()
-            .map_err(|e| Error::io(format!("write {name}"), e))?;
-        let renamed = if overwrite {
-            temporary.persist(&path)
-        } else {
-            temporary.persist_noclobber(&path)
-        };
+        let FileSink { name, path, overwrite, temporary } = *self;
+        temporary.as_file().sync_all().map_err(|e| Error::io(format!("write {name}"), e))?;
+        let renamed = if overwrite { temporary.persist(&path) } else { temporary.persist_noclobber(&path) };
         renamed.map_err(|e| match e.error.kind() {
             std::io::ErrorKind::AlreadyExists => exists(&path),
             _ => Error::io(format!("rename the finished archive to {name}"), e.error),
@@ -300,26 +249,16 @@ fn final_path(path: &Path, overwrite: bool) -> Result<PathBuf> {
         return Err(exists(path));
     }
     let path = fs::canonicalize(path).map_err(what)?;
-    if fs::metadata(&path).map_err(what)?.is_file() {
-        Ok(path)
-    } else {
-        Err(not_a_file(&path))
-    }
+    if fs::metadata(&path).map_err(what)?.is_file() { Ok(path) } else { Err(not_a_file(&path)) }
 }
 
 fn not_a_file(path: &Path) -> Error {
-    let message = format!(
-        "{}: not a regular file: give a file name (or - for a pipe)",
-        path.display()
-    );
+    let message = format!("{}: not a regular file: give a file name (or - for a pipe)", path.display());
     Error::new(Kind::Usage, message)
 }
 
 fn exists(path: &Path) -> Error {
-    let message = format!(
-        "{} exists already: use --overwrite to replace it",
-        path.display()
-    );
+    let message = format!("{} exists already: use --overwrite to replace it", path.display());
     Error::new(Kind::TargetInUse, message)
 }
 

@@ -28,9 +28,7 @@ const MAX_KEY_BYTES: usize = 1024;
 impl Location {
     pub fn parse(text: &OsStr) -> Result<Location> {
         if text.is_empty() {
-            return Err(usage(
-                "the location is empty: give s3://bucket/key, a file name or -",
-            ));
+            return Err(usage("the location is empty: give s3://bucket/key, a file name or -"));
         }
         if text == "-" {
             return Ok(Location::Stdio);
@@ -38,16 +36,12 @@ impl Location {
         // Only the start matters here; file names need not be UTF-8.
         let shown = text.to_string_lossy();
         if shown.starts_with("s3:") {
-            let url = text
-                .to_str()
-                .ok_or_else(|| usage(format!("{shown}: an S3 key must be valid UTF-8")))?;
+            let url = text.to_str().ok_or_else(|| usage(format!("{shown}: an S3 key must be valid UTF-8")))?;
             return parse_s3(url);
         }
         if let Some((scheme, _)) = shown.split_once("://")
             && !scheme.is_empty()
-            && scheme
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b))
+            && scheme.bytes().all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b))
         {
             return Err(usage(format!(
                 "{shown}: \"{scheme}://\" is not supported: give s3://bucket/key, a file name or - \
@@ -59,22 +53,15 @@ impl Location {
 }
 
 fn parse_s3(url: &str) -> Result<Location> {
-    let wrong =
-        |what: &str| usage(format!("{url}: {what}: write s3://bucket/key"));
-    let rest = url
-        .strip_prefix("s3://")
-        .ok_or_else(|| wrong("not an S3 location"))?;
+    let wrong = |what: &str| usage(format!("{url}: {what}: write s3://bucket/key"));
+    let rest = url.strip_prefix("s3://").ok_or_else(|| wrong("not an S3 location"))?;
     let (bucket, key) = rest.split_once('/').unwrap_or((rest, ""));
     if bucket.is_empty() {
         return Err(wrong("the bucket name is missing"));
     }
-    let bucket_ok = bucket
-        .bytes()
-        .all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b));
+    let bucket_ok = bucket.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b));
     if !bucket_ok || bucket.starts_with('.') {
-        return Err(wrong(
-            "a bucket name holds letters, digits, dots, hyphens and underscores only",
-        ));
+        return Err(wrong("a bucket name holds letters, digits, dots, hyphens and underscores only"));
     }
     // A key may hold '?', so only this exact suffix is a version.
     let (key, version) = match key.rsplit_once("?versionId=") {
@@ -86,18 +73,12 @@ fn parse_s3(url: &str) -> Result<Location> {
         return Err(wrong("the key is missing"));
     }
     if key.ends_with('/') {
-        return Err(wrong(
-            "the key ends with '/', which names a folder and not an object",
-        ));
+        return Err(wrong("the key ends with '/', which names a folder and not an object"));
     }
     if key.len() > MAX_KEY_BYTES {
         return Err(wrong("the key is longer than the 1024 bytes S3 allows"));
     }
-    Ok(Location::S3 {
-        bucket: bucket.to_owned(),
-        key: key.to_owned(),
-        version,
-    })
+    Ok(Location::S3 { bucket: bucket.to_owned(), key: key.to_owned(), version })
 }
 
 fn usage(message: impl Into<String>) -> Error {
@@ -107,16 +88,8 @@ fn usage(message: impl Into<String>) -> Error {
 impl fmt::Display for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Location::S3 {
-                bucket,
-                key,
-                version: None,
-            } => write!(f, "s3://{bucket}/{key}"),
-            Location::S3 {
-                bucket,
-                key,
-                version: Some(v),
-            } => {
+            Location::S3 { bucket, key, version: None } => write!(f, "s3://{bucket}/{key}"),
+            Location::S3 { bucket, key, version: Some(v) } => {
                 write!(f, "s3://{bucket}/{key}?versionId={v}")
             }
             Location::File(path) => write!(f, "{}", path.display()),
@@ -135,21 +108,12 @@ mod tests {
 
     #[test]
     fn accepts_what_the_help_says() {
-        for text in [
-            "s3://bucket/key",
-            "s3://my.bucket/a b/é+=?x",
-            "s3://b-1/k?versionId=a.b_c-",
-            "-",
-            "./s3:file",
-            "dir/file",
-        ] {
+        for text in
+            ["s3://bucket/key", "s3://my.bucket/a b/é+=?x", "s3://b-1/k?versionId=a.b_c-", "-", "./s3:file", "dir/file"]
+        {
             assert_eq!(parse(text).unwrap().to_string(), text);
         }
-        let old = Location::S3 {
-            bucket: "b".into(),
-            key: "k?versionId=1".into(),
-            version: Some("2".into()),
-        };
+        let old = Location::S3 { bucket: "b".into(), key: "k?versionId=1".into(), version: Some("2".into()) };
         assert_eq!(parse("s3://b/k?versionId=1?versionId=2").unwrap(), old);
     }
 

@@ -34,12 +34,13 @@ pub type Bytes = Box<dyn RangeBuffer>;
 pub type Deliver = Box<dyn FnOnce(Result<Bytes>) + Send>;
 
 /// An archive that can be read by byte range. All reads see the one version that `open` found.
+#[allow(clippy::len_without_is_empty)]
 pub trait ArchiveSource: Send + Sync {
     /// How messages name it, for example `s3://bucket/key`.
     fn name(&self) -> &str;
 
     /// Length of the whole archive in bytes.
-    fn length(&self) -> u64;
+    fn len(&self) -> u64;
 
     /// Identity of the version being read (ETag; size and mtime for a file), for messages and journals.
     fn version(&self) -> &str;
@@ -76,11 +77,7 @@ pub fn open_source(location: &Location, options: &S3Options) -> Result<Box<dyn A
             Err(Error::new(Kind::Usage, message))
         }
         #[cfg(feature = "s3")]
-        Location::S3 {
-            bucket,
-            key,
-            version,
-        } => {
+        Location::S3 { bucket, key, version } => {
             let source = s3::S3Source::open(bucket, key, version.as_deref(), options)?;
             Ok(Box::new(source))
         }
@@ -91,24 +88,16 @@ pub fn open_source(location: &Location, options: &S3Options) -> Result<Box<dyn A
 
 /// Begins a new archive. Unless `overwrite`, an archive that exists there is left alone
 /// and [`Kind::TargetInUse`] is returned, before anything is written.
-pub fn create_sink(
-    location: &Location,
-    options: &S3Options,
-    overwrite: bool,
-) -> Result<Box<dyn ArchiveSink>> {
+pub fn create_sink(location: &Location, options: &S3Options, overwrite: bool) -> Result<Box<dyn ArchiveSink>> {
     match location {
         Location::File(path) => Ok(Box::new(file::FileSink::create(path, overwrite)?)),
         Location::Stdio => Ok(Box::new(stdio::StdoutSink::create()?)),
-        Location::S3 {
-            version: Some(_), ..
-        } => {
+        Location::S3 { version: Some(_), .. } => {
             let message = format!("{location}: a new object cannot be given a versionId");
             Err(Error::new(Kind::Usage, message))
         }
         #[cfg(feature = "s3")]
-        Location::S3 { bucket, key, .. } => {
-            Ok(Box::new(s3::S3Sink::create(bucket, key, overwrite, options)?))
-        }
+        Location::S3 { bucket, key, .. } => Ok(Box::new(s3::S3Sink::create(bucket, key, overwrite, options)?)),
         #[cfg(not(feature = "s3"))]
         Location::S3 { .. } => Err(built_without_s3(options)),
     }
@@ -127,15 +116,12 @@ pub const MAX_UPLOAD_PARTS: u64 = 10_000;
 /// fits into 10,000 parts.
 pub fn upload_part_size(upper_bound: u64) -> Result<u64> {
     // A part may have 5 GiB; 4 GiB is the largest of our sizes below that.
-    (0..10)
-        .map(|k| (8u64 << 20) << k)
-        .find(|part| part * MAX_UPLOAD_PARTS >= upper_bound)
-        .ok_or_else(|| {
-            let message = format!(
-                "an archive of up to {upper_bound} bytes does not fit into {MAX_UPLOAD_PARTS} upload parts of 4 GiB"
-            );
-            Error::new(Kind::Usage, message)
-        })
+    (0..10).map(|k| (8u64 << 20) << k).find(|part| part * MAX_UPLOAD_PARTS >= upper_bound).ok_or_else(|| {
+        let message = format!(
+            "an archive of up to {upper_bound} bytes does not fit into {MAX_UPLOAD_PARTS} upload parts of 4 GiB"
+        );
+        Error::new(Kind::Usage, message)
+    })
 }
 
 /// The length of `range`, if it lies inside an archive of `len` bytes.
@@ -145,10 +131,7 @@ fn check_range(range: &Range<u64>, len: u64) -> Result<usize> {
     match size {
         Some(Ok(size)) if inside => Ok(size),
         _ => {
-            let message = format!(
-                "bytes {}..{} are outside the archive of {len} bytes",
-                range.start, range.end
-            );
+            let message = format!("bytes {}..{} are outside the archive of {len} bytes", range.start, range.end);
             Err(Error::new(Kind::Corrupt, message))
         }
     }

@@ -27,11 +27,7 @@ pub enum Credentials {
     /// One named profile of the shared files, also when the environment holds credentials.
     Profile(String),
     /// These.
-    Static {
-        access_key_id: String,
-        secret_access_key: String,
-        session_token: Option<String>,
-    },
+    Static { access_key_id: String, secret_access_key: String, session_token: Option<String> },
     /// None: requests are not signed.
     Anonymous,
 }

@@ -17,23 +17,14 @@ pub struct S3Source {
 
 impl S3Source {
     /// Opens `key`, or an old version of it, with one request.
-    pub fn open(
-        bucket: &str,
-        key: &str,
-        version: Option<&str>,
-        options: &S3Options,
-    ) -> Result<S3Source> {
+    pub fn open(bucket: &str, key: &str, version: Option<&str>, options: &S3Options) -> Result<S3Source> {
         let name = match version {
             Some(version) => format!("s3://{bucket}/{key}?versionId={version}"),
             None => format!("s3://{bucket}/{key}"),
         };
         let client = Arc::new(Client::connect(bucket, options, Purpose::Download)?);
         let object = Arc::new(get::open(&client, &name, key, version)?);
-        Ok(S3Source {
-            version: object.etag.trim_matches('"').to_owned(),
-            object,
-            client,
-        })
+        Ok(S3Source { version: object.etag.trim_matches('"').to_owned(), object, client })
     }
 }
 
@@ -69,19 +60,17 @@ impl ArchiveSource for S3Source {
             let _ = send.send(result);
         });
         let cancel = get::start(&self.client, &self.object, range.clone(), deliver);
-        receive
-            .recv_timeout(self.client.stall_timeout())
-            .unwrap_or_else(|_| {
-                cancel();
-                let message = format!(
-                    "{}: bytes {}..{} did not arrive within {} s",
-                    self.object.name,
-                    range.start,
-                    range.end,
-                    self.client.stall_timeout().as_secs_f32()
-                );
-                Err(Error::new(Kind::Deadline, message))
-            })
+        receive.recv_timeout(self.client.stall_timeout()).unwrap_or_else(|_| {
+            cancel();
+            let message = format!(
+                "{}: bytes {}..{} did not arrive within {} s",
+                self.object.name,
+                range.start,
+                range.end,
+                self.client.stall_timeout().as_secs_f32()
+            );
+            Err(Error::new(Kind::Deadline, message))
+        })
     }
 }
 
@@ -94,12 +83,7 @@ pub struct S3Sink {
 impl S3Sink {
     /// Begins an upload. Unless `overwrite`, an existing object is refused twice: now, before anything is
     /// sent, and again by the server when the upload completes.
-    pub fn create(
-        bucket: &str,
-        key: &str,
-        overwrite: bool,
-        options: &S3Options,
-    ) -> Result<S3Sink> {
+    pub fn create(bucket: &str, key: &str, overwrite: bool, options: &S3Options) -> Result<S3Sink> {
         let name = format!("s3://{bucket}/{key}");
         let client = Client::connect(bucket, options, Purpose::Upload)?;
         if !overwrite && get::exists(&client, &name, key)? == Some(true) {

@@ -28,14 +28,10 @@ impl ArchiveSink for StdoutSink {
     }
 
     fn write(&mut self, bytes: &[u8]) -> Result<()> {
-        self.out
-            .write_all(bytes)
-            .map_err(|e| Error::io("write to standard output", e))
+        self.out.write_all(bytes).map_err(|e| Error::io("write to standard output", e))
     }
 
     fn finish(mut self: Box<Self>) -> Result<()> {
-        self.out
-            .flush()
-            .map_err(|e| Error::io("write to standard output", e))
+        self.out.flush().map_err(|e| Error::io("write to standard output", e))
     }
 }

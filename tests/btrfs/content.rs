@@ -5,9 +5,7 @@ use std::io;
 
 use nix::libc::EIO;
 
-use crate::frames::{
-    compress, noise, skippable, text, with_checksum, with_dictionary_id, with_window,
-};
+use crate::frames::{compress, noise, skippable, text, with_checksum, with_dictionary_id, with_window};
 use crate::volume::{Volume, errno, read, run, write};
 
 const MAX: usize = 131_072;
@@ -23,15 +21,9 @@ fn stored(volume: &Volume, name: &str, len: usize, frame: &[u8]) -> io::Result<V
 fn every_level_is_readable() {
     let volume = Volume::new();
     let content = text(MAX);
-    let levels: Vec<i32> = (-15..=22).collect();
+    let levels: Vec<i32> = (-15..=22).chain([-100]).collect();
     for level in &levels {
-        write(
-            &volume.create(&level.to_string()),
-            0,
-            MAX,
-            &compress(&content, *level),
-        )
-        .unwrap();
+        write(&volume.create(&level.to_string()), 0, MAX, &compress(&content, *level)).unwrap();
     }
     volume.remount("");
     for level in &levels {
@@ -47,10 +39,7 @@ fn window_up_to_128_kib_is_readable() {
     for log in 10..=17 {
         for size in [true, false] {
             let name = format!("window 2^{log}, content size {size}");
-            assert!(
-                stored(&volume, &name, MAX, &with_window(&content, log, size)).unwrap() == content,
-                "{name}"
-            );
+            assert!(stored(&volume, &name, MAX, &with_window(&content, log, size)).unwrap() == content, "{name}");
         }
     }
 }
@@ -61,22 +50,11 @@ fn large_window_with_content_size_is_readable_up_to_128_mib() {
     let volume = Volume::new();
     let content = text(MAX);
     for log in 18..=27 {
-        let found = stored(
-            &volume,
-            &log.to_string(),
-            MAX,
-            &with_window(&content, log, true),
-        )
-        .unwrap();
+        let found = stored(&volume, &log.to_string(), MAX, &with_window(&content, log, true)).unwrap();
         assert!(found == content, "window 2^{log}");
     }
     for log in [28, 31] {
-        let found = stored(
-            &volume,
-            &log.to_string(),
-            MAX,
-            &with_window(&content, log, true),
-        );
+        let found = stored(&volume, &log.to_string(), MAX, &with_window(&content, log, true));
         assert_eq!(errno(found), EIO, "window 2^{log}");
     }
 }
@@ -86,12 +64,7 @@ fn large_window_without_content_size_is_an_io_error() {
     // From 256 KiB to 2 MiB it depends on which work area this kernel has at hand, so that nothing can be said.
     let volume = Volume::new();
     for log in 22..=27 {
-        let found = stored(
-            &volume,
-            &log.to_string(),
-            MAX,
-            &with_window(&text(MAX), log, false),
-        );
+        let found = stored(&volume, &log.to_string(), MAX, &with_window(&text(MAX), log, false));
         assert_eq!(errno(found), EIO, "window 2^{log}");
     }
 }
@@ -106,10 +79,7 @@ fn content_size_is_not_needed_for_a_small_window() {
 #[test]
 fn dictionary_id_is_an_io_error() {
     let volume = Volume::new();
-    assert_eq!(
-        errno(stored(&volume, "file", MAX, &with_dictionary_id(MAX))),
-        EIO
-    );
+    assert_eq!(errno(stored(&volume, "file", MAX, &with_dictionary_id(MAX))), EIO);
 }
 
 #[test]
@@ -142,11 +112,7 @@ fn leading_skippable_frame_reads_as_zeros() {
 fn bytes_after_the_frame_are_ignored() {
     let volume = Volume::new();
     let content = text(MAX);
-    for (name, after) in [
-        ("zeros", vec![0; 100]),
-        ("skippable", skippable(100)),
-        ("garbage", noise(100)),
-    ] {
+    for (name, after) in [("zeros", vec![0; 100]), ("skippable", skippable(100)), ("garbage", noise(100))] {
         let found = stored(&volume, name, MAX, &[compress(&content, 3), after].concat()).unwrap();
         assert!(found == content, "{name}");
     }
@@ -197,15 +163,7 @@ fn scrub_finds_nothing_wrong_with_any_of_it() {
         write(&volume.create(name), 0, MAX, bytes).unwrap();
     }
     volume.remount("");
-    let printed = run(
-        "btrfs",
-        &[
-            "scrub".as_ref(),
-            "start".as_ref(),
-            "-B".as_ref(),
-            &volume.path(),
-        ],
-    );
+    let printed = run("btrfs", &["scrub".as_ref(), "start".as_ref(), "-B".as_ref(), &volume.path()]);
     assert!(printed.contains("no errors found"), "{printed}");
     // All the same, not one of them reads as what was compressed.
     for (name, _) in &wrong {

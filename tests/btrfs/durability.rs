@@ -61,9 +61,6 @@ fn full_device_is_noticed_by_the_call() {
     assert_eq!(file.metadata().unwrap().len(), written);
     assert!(written > 16 << 20);
     for offset in (0..written).step_by(MAX) {
-        assert!(
-            read(&file, offset, MAX).unwrap() == content,
-            "offset {offset}"
-        );
+        assert!(read(&file, offset, MAX).unwrap() == content, "offset {offset}");
     }
 }

@@ -42,10 +42,7 @@ fn kernel_frame_is_one_frame_padded_with_zeros() {
     for offset in (0..content.len()).step_by(MAX) {
         let (extent, stored) = extent_at(&file, offset as u64);
         assert_eq!(extent.compression, Compression::Zstd);
-        assert_eq!(
-            (extent.len, extent.unencoded_len, extent.unencoded_offset),
-            (MAX as u64, MAX as u64, 0)
-        );
+        assert_eq!((extent.len, extent.unencoded_len, extent.unencoded_offset), (MAX as u64, MAX as u64, 0));
         assert_eq!(stored.len() % 4096, 0);
         let frame = frame(&stored);
         assert_eq!(get_frame_content_size(frame).unwrap(), Some(MAX as u64));
@@ -97,15 +94,9 @@ fn partly_overwritten_extent_has_an_offset() {
     file.sync_all().unwrap();
     content[40_960..45_056].fill(b'p');
     let (before, _) = extent_at(&file, 0);
-    assert_eq!(
-        (before.len, before.unencoded_len, before.unencoded_offset),
-        (40_960, MAX as u64, 0)
-    );
+    assert_eq!((before.len, before.unencoded_len, before.unencoded_offset), (40_960, MAX as u64, 0));
     let (after, stored) = extent_at(&file, 45_056);
-    assert_eq!(
-        (after.len, after.unencoded_len, after.unencoded_offset),
-        (86_016, MAX as u64, 45_056)
-    );
+    assert_eq!((after.len, after.unencoded_len, after.unencoded_offset), (86_016, MAX as u64, 45_056));
     // The frame is the whole old one: for neither of the two is its content size the length in the file.
     let old = zstd::bulk::decompress(frame(&stored), MAX).unwrap();
     assert!(old[45_056..] == content[45_056..]);
@@ -130,10 +121,7 @@ fn hole_looks_like_uncompressed_zeros() {
     let file = volume.create("file");
     file.set_len(MAX as u64).unwrap();
     let (extent, stored) = extent_at(&file, 0);
-    assert_eq!(
-        (extent.compression, extent.len),
-        (Compression::None, MAX as u64)
-    );
+    assert_eq!((extent.compression, extent.len), (Compression::None, MAX as u64));
     assert!(stored == vec![0; MAX]);
 }
 
@@ -149,10 +137,7 @@ fn end_of_file_is_length_zero() {
 fn small_buffer_is_refused() {
     let volume = Volume::with(256, "compress-force=zstd");
     let file = written_by_kernel(&volume, "file", &text(MAX));
-    assert_eq!(
-        errno(btrfs::encoded_read(file.as_fd(), 0, &mut [0; 4096])),
-        ENOBUFS
-    );
+    assert_eq!(errno(btrfs::encoded_read(file.as_fd(), 0, &mut [0; 4096])), ENOBUFS);
 }
 
 #[test]

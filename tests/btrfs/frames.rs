@@ -7,16 +7,8 @@ pub fn text(len: usize) -> Vec<u8> {
     let mut state = 0x9E37_79B9_7F4A_7C15_u64;
     let mut bytes = Vec::with_capacity(len + 64);
     while bytes.len() < len {
-        state = state
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
-        writeln!(
-            bytes,
-            "record {} of the journal has value {}",
-            state >> 52,
-            state >> 40 & 0xFFF
-        )
-        .unwrap();
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        writeln!(bytes, "record {} of the journal has value {}", state >> 52, state >> 40 & 0xFFF).unwrap();
     }
     bytes.truncate(len);
     bytes
@@ -31,10 +23,7 @@ pub fn compress(content: &[u8], level: i32) -> Vec<u8> {
 /// The frame has 16 bytes more than its raw block, the run at least one byte.
 pub fn exact(content_len: usize, frame_len: usize) -> (Vec<u8>, Vec<u8>) {
     let raw = frame_len - 16;
-    let run = content_len
-        .checked_sub(raw)
-        .filter(|&run| run > 0)
-        .expect("lengths that are possible");
+    let run = content_len.checked_sub(raw).filter(|&run| run > 0).expect("lengths that are possible");
     let mut content = noise(raw);
     let mut frame = header(0xA0, &[], content_len);
     block(&mut frame, false, 0, raw);
@@ -43,10 +32,7 @@ pub fn exact(content_len: usize, frame_len: usize) -> (Vec<u8>, Vec<u8>) {
     frame.push(b'x');
     content.resize(content_len, b'x');
     assert_eq!(frame.len(), frame_len);
-    assert_eq!(
-        zstd::bulk::decompress(&frame, content_len).unwrap(),
-        content
-    );
+    assert_eq!(zstd::bulk::decompress(&frame, content_len).unwrap(), content);
     (content, frame)
 }
 
@@ -81,9 +67,7 @@ pub fn with_dictionary_id(content_len: usize) -> Vec<u8> {
 pub fn with_checksum(content: &[u8]) -> Vec<u8> {
     let mut encoder = zstd::stream::Encoder::new(Vec::new(), 3).unwrap();
     encoder.include_checksum(true).unwrap();
-    encoder
-        .set_pledged_src_size(Some(content.len() as u64))
-        .unwrap();
+    encoder.set_pledged_src_size(Some(content.len() as u64)).unwrap();
     encoder.write_all(content).unwrap();
     encoder.finish().unwrap()
 }

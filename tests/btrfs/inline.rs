@@ -12,30 +12,17 @@ use crate::volume::{Volume, assert_content, errno, read, run, write};
 
 /// Stored bytes of the extent at 0. Inline is stored as given; on disk it is padded to the sector.
 fn stored_bytes(file: &File) -> usize {
-    encoded_read(file.as_fd(), 0, &mut vec![0; 131_072])
-        .unwrap()
-        .bytes
+    encoded_read(file.as_fd(), 0, &mut vec![0; 131_072]).unwrap().bytes
 }
 
 #[test]
 fn inline_up_to_one_sector_of_content() {
     let volume = Volume::new();
-    for (len, inline) in [
-        (2047, true),
-        (2048, true),
-        (2049, true),
-        (4095, true),
-        (4096, true),
-        (4097, false),
-    ] {
+    for (len, inline) in [(2047, true), (2048, true), (2049, true), (4095, true), (4096, true), (4097, false)] {
         let (content, frame) = exact(len, 500);
         let file = volume.create(&len.to_string());
         write(&file, 0, len, &frame).unwrap();
-        assert_eq!(
-            stored_bytes(&file),
-            if inline { 500 } else { 4096 },
-            "{len}"
-        );
+        assert_eq!(stored_bytes(&file), if inline { 500 } else { 4096 }, "{len}");
         assert_content(&file, &content);
     }
 }
@@ -47,11 +34,7 @@ fn inline_up_to_2048_bytes_of_frame() {
         let (content, frame) = exact(4096, len);
         let file = volume.create(&len.to_string());
         write(&file, 0, 4096, &frame).unwrap();
-        assert_eq!(
-            stored_bytes(&file),
-            if inline { len } else { 4096 },
-            "{len}"
-        );
+        assert_eq!(stored_bytes(&file), if inline { len } else { 4096 }, "{len}");
         assert_content(&file, &content);
     }
 }
@@ -81,21 +64,12 @@ fn inline_only_for_the_whole_file() {
 #[test]
 fn plain_write_is_inline_up_to_2048_bytes() {
     let volume = Volume::new();
-    for (len, inline) in [
-        (2047, true),
-        (2048, true),
-        (2049, false),
-        (4095, false),
-        (4096, false),
-    ] {
+    for (len, inline) in [(2047, true), (2048, true), (2049, false), (4095, false), (4096, false)] {
         let (content, _) = exact(len, 500);
         let file = volume.create(&len.to_string());
         file.write_all_at(&content, 0).unwrap();
         file.sync_all().unwrap();
-        let map = run(
-            "filefrag",
-            &["-v".as_ref(), &volume.path().join(len.to_string())],
-        );
+        let map = run("filefrag", &["-v".as_ref(), &volume.path().join(len.to_string())]);
         assert_eq!(map.contains("inline"), inline, "{map}");
     }
 }

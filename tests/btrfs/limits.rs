@@ -28,10 +28,7 @@ fn content_over_131072_bytes_is_refused() {
     let volume = Volume::new();
     for len in [MAX + 1, MAX + 4096, 2 * MAX] {
         let (_, frame) = exact(len.min(MAX), 5000);
-        assert_eq!(
-            errno(write(&volume.create(&len.to_string()), 0, len, &frame)),
-            EINVAL
-        );
+        assert_eq!(errno(write(&volume.create(&len.to_string()), 0, len, &frame)), EINVAL);
     }
 }
 
@@ -42,11 +39,7 @@ fn frame_must_be_smaller_than_content() {
         let file = volume.create(&len.to_string());
         let (_, same) = exact(len, len);
         assert_eq!(errno(write(&file, 0, len, &same)), EINVAL, "{len}");
-        assert_eq!(
-            errno(write(&file, 0, len, &noise(len + 1))),
-            EINVAL,
-            "{len}"
-        );
+        assert_eq!(errno(write(&file, 0, len, &noise(len + 1))), EINVAL, "{len}");
         // One byte is enough, although it saves no sector.
         let (content, smaller) = exact(len, len - 1);
         write(&file, 0, len, &smaller).unwrap();
@@ -60,11 +53,7 @@ fn offset_must_be_a_multiple_of_the_sector() {
     let (content, frame) = exact(8192, 100);
     let file = volume.create("file");
     for offset in [1, 100, 512, 2048, 4095, 4097] {
-        assert_eq!(
-            errno(write(&file, offset, 8192, &frame)),
-            EINVAL,
-            "{offset}"
-        );
+        assert_eq!(errno(write(&file, offset, 8192, &frame)), EINVAL, "{offset}");
     }
     write(&file, 4096, 8192, &frame).unwrap();
     assert_content(&file, &[vec![0; 4096], content].concat());
@@ -104,8 +93,7 @@ fn frame_may_come_in_several_pieces() {
     let (second, third) = rest.split_at(7);
     let pieces = [first, second, third].map(IoSlice::new);
     let file = volume.create("file");
-    let taken =
-        encoded_write_pieces(file.as_fd(), &pieces, &WriteRequest::zstd(0, MAX as u32)).unwrap();
+    let taken = encoded_write_pieces(file.as_fd(), &pieces, &WriteRequest::zstd(0, MAX as u32)).unwrap();
     assert_eq!(taken, frame.len());
     assert_content(&file, &content);
 }
@@ -117,11 +105,7 @@ fn part_of_a_frame_must_be_aligned_and_inside() {
     let frame = compress(&content, 3);
     let file = volume.create("file");
     let part = |len, unencoded_offset| {
-        let request = WriteRequest {
-            len,
-            unencoded_offset,
-            ..WriteRequest::zstd(0, MAX as u32)
-        };
+        let request = WriteRequest { len, unencoded_offset, ..WriteRequest::zstd(0, MAX as u32) };
         encoded_write_pieces(file.as_fd(), &[IoSlice::new(&frame)], &request)
     };
     assert_eq!(errno(part(4096, 100)), EINVAL);
@@ -138,27 +122,11 @@ fn unknown_flags_and_encodings_are_refused() {
     let zstd = WriteRequest::zstd(0, 8192);
     for request in [
         WriteRequest { flags: 1, ..zstd },
-        WriteRequest {
-            compression: 0,
-            ..zstd
-        },
-        WriteRequest {
-            compression: 8,
-            ..zstd
-        },
-        WriteRequest {
-            encryption: 1,
-            ..zstd
-        },
+        WriteRequest { compression: 0, ..zstd },
+        WriteRequest { compression: 8, ..zstd },
+        WriteRequest { encryption: 1, ..zstd },
     ] {
-        assert_eq!(
-            errno(encoded_write_pieces(
-                file.as_fd(),
-                &[IoSlice::new(&frame)],
-                &request
-            )),
-            EINVAL
-        );
+        assert_eq!(errno(encoded_write_pieces(file.as_fd(), &[IoSlice::new(&frame)], &request)), EINVAL);
     }
 }
 
@@ -169,15 +137,9 @@ fn nothing_to_write_is_no_error() {
     let (_, frame) = exact(8192, 100);
     let file = volume.create("file");
     let zstd = WriteRequest::zstd(0, 8192);
-    assert_eq!(
-        encoded_write_pieces(file.as_fd(), &[IoSlice::new(b"")], &zstd).unwrap(),
-        0
-    );
+    assert_eq!(encoded_write_pieces(file.as_fd(), &[IoSlice::new(b"")], &zstd).unwrap(), 0);
     let empty = WriteRequest { len: 0, ..zstd };
-    assert_eq!(
-        encoded_write_pieces(file.as_fd(), &[IoSlice::new(&frame)], &empty).unwrap(),
-        0
-    );
+    assert_eq!(encoded_write_pieces(file.as_fd(), &[IoSlice::new(&frame)], &empty).unwrap(), 0);
     assert_content(&file, &[]);
 }
 
@@ -195,18 +157,10 @@ fn file_made_without_checksums_is_refused() {
     let (_, frame) = exact(8192, 100);
     for option in ["nodatasum", "nodatacow"] {
         let volume = Volume::with(256, option);
-        assert_eq!(
-            errno(write(&volume.create("file"), 0, 8192, &frame)),
-            EINVAL,
-            "{option}"
-        );
+        assert_eq!(errno(write(&volume.create("file"), 0, 8192, &frame)), EINVAL, "{option}");
         // It is the file that matters, not the mount.
         volume.remount("");
-        assert_eq!(
-            errno(write(&volume.open("file"), 0, 8192, &frame)),
-            EINVAL,
-            "{option}"
-        );
+        assert_eq!(errno(write(&volume.open("file"), 0, 8192, &frame)), EINVAL, "{option}");
         write(&volume.create("new"), 0, 8192, &frame).unwrap();
     }
 }
@@ -225,10 +179,7 @@ fn append_descriptor_ignores_the_offset() {
     let volume = Volume::new();
     let (content, frame) = exact(8192, 100);
     volume.create("file").write_all(&[b'o'; 8192]).unwrap();
-    let append = File::options()
-        .append(true)
-        .open(volume.path().join("file"))
-        .unwrap();
+    let append = File::options().append(true).open(volume.path().join("file")).unwrap();
     write(&append, 0, 8192, &frame).unwrap();
     drop(append);
     assert_content(&volume.open("file"), &[vec![b'o'; 8192], content].concat());
@@ -262,25 +213,11 @@ fn mount_compression_has_no_influence() {
 fn quota_is_charged_for_the_content() {
     let volume = Volume::new();
     let path = volume.path();
-    run(
-        "btrfs",
-        &["subvolume".as_ref(), "create".as_ref(), &path.join("sub")],
-    );
+    run("btrfs", &["subvolume".as_ref(), "create".as_ref(), &path.join("sub")]);
     run("btrfs", &["quota".as_ref(), "enable".as_ref(), &path]);
-    run(
-        "btrfs",
-        &[
-            "qgroup".as_ref(),
-            "limit".as_ref(),
-            "100K".as_ref(),
-            &path.join("sub"),
-        ],
-    );
+    run("btrfs", &["qgroup".as_ref(), "limit".as_ref(), "100K".as_ref(), &path.join("sub")]);
     let (_, frame) = exact(MAX, 5000);
-    assert_eq!(
-        errno(write(&volume.create("sub/file"), 0, MAX, &frame)),
-        nix::libc::EDQUOT
-    );
+    assert_eq!(errno(write(&volume.create("sub/file"), 0, MAX, &frame)), nix::libc::EDQUOT);
 }
 
 #[test]

@@ -10,6 +10,7 @@ mod encoded_read;
 mod frames;
 mod inline;
 mod limits;
+mod nodes;
 mod order;
 mod page;
 mod privilege;

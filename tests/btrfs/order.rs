@@ -11,17 +11,11 @@ use crate::volume::{Volume, write};
 
 const CAPABILITY: &[u8] = b"security.capability";
 /// `cap_net_raw=ep` as `setcap` stores it: struct vfs_cap_data, version 2.
-const NET_RAW: [u8; 20] = [
-    1, 0, 0, 2, 0, 0x20, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
-];
+const NET_RAW: [u8; 20] = [1, 0, 0, 2, 0, 0x20, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
 const THEN: i64 = 1_000_000_000;
 
 fn capabilities(file: &File) -> Xattrs {
-    list_xattrs(file.as_fd())
-        .unwrap()
-        .into_iter()
-        .filter(|(name, _)| name == CAPABILITY)
-        .collect()
+    list_xattrs(file.as_fd()).unwrap().into_iter().filter(|(name, _)| name == CAPABILITY).collect()
 }
 
 fn mtime(file: &File) -> (i64, i64) {
@@ -86,10 +80,7 @@ fn capability_survives_mode_attributes_and_times() {
     set_mode(file.as_fd(), 0o755).unwrap();
     set_xattr(file.as_fd(), b"user.a", b"1").unwrap();
     set_times(file.as_fd(), THEN, 0).unwrap();
-    assert_eq!(
-        capabilities(&file),
-        [(CAPABILITY.to_vec(), NET_RAW.to_vec())]
-    );
+    assert_eq!(capabilities(&file), [(CAPABILITY.to_vec(), NET_RAW.to_vec())]);
 }
 
 #[test]
@@ -122,9 +113,6 @@ fn data_owner_mode_attributes_times_keeps_everything() {
     assert_eq!((metadata.uid(), metadata.gid()), (1001, 1002));
     assert_eq!(metadata.mode() & 0o7777, 0o6711);
     assert_eq!(mtime(&file), (THEN, 999_999_999));
-    let expected = [
-        (CAPABILITY.to_vec(), NET_RAW.to_vec()),
-        (b"user.a".to_vec(), b"1".to_vec()),
-    ];
+    let expected = [(CAPABILITY.to_vec(), NET_RAW.to_vec()), (b"user.a".to_vec(), b"1".to_vec())];
     assert_eq!(list_xattrs(file.as_fd()).unwrap(), expected);
 }

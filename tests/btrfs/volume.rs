@@ -7,8 +7,11 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use burst::btrfs;
+use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags};
 use nix::sched::{CloneFlags, unshare};
 use tempfile::TempDir;
@@ -43,17 +46,7 @@ impl Volume {
         // "-o loop" makes a device that detaches itself at the last unmount, also if this process is killed.
         let options = format!("loop,{options}");
         let (image, path) = (self.image.as_path(), self.path());
-        run(
-            "mount",
-            &[
-                "-t".as_ref(),
-                "btrfs".as_ref(),
-                "-o".as_ref(),
-                options.as_ref(),
-                image,
-                &path,
-            ],
-        );
+        run("mount", &["-t".as_ref(), "btrfs".as_ref(), "-o".as_ref(), options.as_ref(), image, &path]);
     }
 
     /// Where it is mounted.
@@ -62,8 +55,21 @@ impl Volume {
     }
 
     pub fn remount(&self, options: &str) {
-        nix::mount::umount(&self.path()).expect("unmount; is a file still open?");
+        self.unmount().expect("unmount; is a file still open?");
         self.mount_again(options);
+    }
+
+    /// A program that another test just starts has, for a moment, all open files of this process.
+    fn unmount(&self) -> nix::Result<()> {
+        let begin = Instant::now();
+        loop {
+            match nix::mount::umount(&self.path()) {
+                Err(Errno::EBUSY) if begin.elapsed() < Duration::from_secs(10) => {
+                    thread::sleep(Duration::from_millis(10));
+                }
+                result => return result,
+            }
+        }
     }
 
     /// Copies the device as it is at this moment, as a crash would leave it, and mounts the copy in its place.
@@ -71,33 +77,17 @@ impl Volume {
     pub fn crash(self) -> Volume {
         let dir = private_dir();
         let image = dir.path().join("image");
-        run(
-            "cp",
-            &[
-                "--sparse=always".as_ref(),
-                self.image.as_ref(),
-                image.as_ref(),
-            ],
-        );
+        run("cp", &["--sparse=always".as_ref(), self.image.as_ref(), image.as_ref()]);
         drop(self);
         Volume::mount(dir, image, "")
     }
 
     pub fn create(&self, name: &str) -> File {
-        File::options()
-            .read(true)
-            .write(true)
-            .create_new(true)
-            .open(self.path().join(name))
-            .unwrap()
+        File::options().read(true).write(true).create_new(true).open(self.path().join(name)).unwrap()
     }
 
     pub fn open(&self, name: &str) -> File {
-        File::options()
-            .read(true)
-            .write(true)
-            .open(self.path().join(name))
-            .unwrap()
+        File::options().read(true).write(true).open(self.path().join(name)).unwrap()
     }
 
     pub fn dir_fd(&self) -> File {
@@ -107,33 +97,25 @@ impl Volume {
 
 impl Drop for Volume {
     fn drop(&mut self) {
-        let path = self.path();
-        if nix::mount::umount(&path).is_err() {
-            // A panic may have left a file open; the mount then ends with its last user.
-            let _ = nix::mount::umount2(&path, MntFlags::MNT_DETACH);
+        // A panic may have left a file open; the mount then ends with its last user.
+        if thread::panicking() || self.unmount().is_err() {
+            let _ = nix::mount::umount2(&self.path(), MntFlags::MNT_DETACH);
         }
     }
 }
 
 fn private_dir() -> TempDir {
-    assert!(
-        nix::unistd::geteuid().is_root(),
-        "these tests mount a file system: run them as root"
-    );
+    assert!(nix::unistd::geteuid().is_root(), "these tests mount a file system: run them as root");
     thread_local!(static PRIVATE: Cell<bool> = const { Cell::new(false) });
     if !PRIVATE.get() {
-        unshare(CloneFlags::CLONE_NEWNS)
-            .expect("a mount namespace of its own (needs CAP_SYS_ADMIN)");
+        unshare(CloneFlags::CLONE_NEWNS).expect("a mount namespace of its own (needs CAP_SYS_ADMIN)");
         // Slave, not private: what others unmount must not stay mounted here.
         let flags = MsFlags::MS_REC | MsFlags::MS_SLAVE;
         nix::mount::mount(None::<&str>, "/", None::<&str>, flags, None::<&str>).unwrap();
         PRIVATE.set(true);
     }
     let base = std::env::var_os("BURST_TEST_DIR").map_or_else(std::env::temp_dir, PathBuf::from);
-    let dir = tempfile::Builder::new()
-        .prefix("burst-btrfs-")
-        .tempdir_in(base)
-        .unwrap();
+    let dir = tempfile::Builder::new().prefix("burst-btrfs-").tempdir_in(base).unwrap();
     // The tests that run as another user must get in.
     fs::set_permissions(dir.path(), Permissions::from_mode(0o755)).unwrap();
     dir
@@ -145,16 +127,8 @@ pub fn run(program: &str, args: &[&Path]) -> String {
         .args(args)
         .output()
         .unwrap_or_else(|error| panic!("cannot run {program} (btrfs-progs, util-linux): {error}"));
-    let printed = format!(
-        "{}{}",
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr)
-    );
-    assert!(
-        output.status.success(),
-        "{program} {args:?}: {}: {printed}",
-        output.status
-    );
+    let printed = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{program} {args:?}: {}: {printed}", output.status);
     printed
 }
 
@@ -167,9 +141,7 @@ pub fn write(file: &File, offset: u64, content_len: usize, frame: &[u8]) -> io::
 #[track_caller]
 pub fn errno<T>(result: io::Result<T>) -> i32 {
     let error = result.err().expect("an error");
-    error
-        .raw_os_error()
-        .unwrap_or_else(|| panic!("no errno: {error}"))
+    error.raw_os_error().unwrap_or_else(|| panic!("no errno: {error}"))
 }
 
 /// `len` bytes at `offset`, all of them.
@@ -182,11 +154,7 @@ pub fn read(file: &File, offset: u64, len: usize) -> io::Result<Vec<u8>> {
 /// The whole file, compared without printing megabytes.
 #[track_caller]
 pub fn assert_content(file: &File, expected: &[u8]) {
-    assert_eq!(
-        file.metadata().unwrap().len(),
-        expected.len() as u64,
-        "size"
-    );
+    assert_eq!(file.metadata().unwrap().len(), expected.len() as u64, "size");
     let found = read(file, 0, expected.len()).unwrap();
     let differs = found.iter().zip(expected).position(|(a, b)| a != b);
     assert_eq!(differs, None, "first difference");
