@@ -1,0 +1,8 @@
+//! The format as a whole: what the writer makes, the readers take apart again, and nothing else.
+
+mod bit_flips;
+mod build;
+mod consume;
+mod foreign_files;
+mod parts;
+mod streams;
