@@ -10,30 +10,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import zstandard
+from burst_frames import crc32c  # slow to do in Python; tested against a plain one
 
 GRID = 8 << 20
 IDENT = bytes(range(16))
 EXTENT = 131072
 Hooks = dict[str, Callable[[bytearray], None]]
-
-
-def _crc_table() -> list[int]:
-    table = []
-    for n in range(256):
-        for _ in range(8):
-            n = n >> 1 ^ (0x82F63B78 if n & 1 else 0)
-        table.append(n)
-    return table
-
-
-_TABLE = _crc_table()
-
-
-def crc32c(data: bytes) -> int:
-    c = 0xFFFFFFFF
-    for b in data:
-        c = _TABLE[(c ^ b) & 255] ^ c >> 8
-    return c ^ 0xFFFFFFFF
 
 
 def skippable(length: int, magic: int = 0x184D2A5B) -> bytes:
@@ -213,7 +195,7 @@ def build(items: list[Item], root: bytes = b"", hooks: Hooks | None = None, zip6
             kind, value = 2, struct.unpack_from("<Q", data, p + 40)[0]
         elif p > i.offset:
             end = items[n + 1].offset if n + 1 < len(items) else len(data)
-            kind, value = 3, p - (end - i.csize)
+            kind, value = 3, max(0, p - (end - i.csize))  # a header over the grid has no right value
         part_map += struct.pack("<IB3xQQQ", crc32c(data[p:p + GRID]), kind, n, value, header_at[n])
     part_map = hook("map", part_map)
     table = hook("table", b"".join(struct.pack("<I", crc32c(directory[k:k + (1 << 20)]))
