@@ -49,7 +49,17 @@ def _zeros(n: int) -> list[int]:
     return [_steps(1 << bit, bytes(n)) for bit in range(32)]
 
 
+@cache
+def _of_zeros(n: int) -> int:
+    return _crc32c(bytes(n))
+
+
 def crc32c(data: bytes) -> int:
+    """The CRC-32C of data; parts of zeros, of which sparse archives are full, are computed once."""
+    return _of_zeros(len(data)) if data.count(0) == len(data) else _crc32c(data)
+
+
+def _crc32c(data: bytes) -> int:
     """Large data is cut into LANES equal runs that step together, as bytes of long integers: several times faster
     than byte after byte. Their registers are then put together in order."""
     n = len(data) // LANES
