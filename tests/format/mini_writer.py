@@ -258,7 +258,7 @@ def write_sparse(path: str, size: int) -> None:
         "<8sHHIQQ16sQQQIIQQIIQQQQQQQ16xI", b"BURSTTRL", 1, 0, 192, 0, 0, IDENT, dir_at + len(directory) + len(end),
         data_end, 0, 0, 32, map_at, len(part_map) // 32, crc32c(part_map + table), 0, map_at + len(part_map),
         dir_at, len(directory), 1, 0, size, GRID, 192)
-    trailer += struct.pack("<I8s", crc32c(trailer[:-4]), b"BURSTEND")
+    trailer += struct.pack("<I8s", crc32c(trailer), b"BURSTEND")
     with open(path, "wb") as f:
         f.write(local)
         f.seek(data_end)
