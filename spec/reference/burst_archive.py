@@ -101,7 +101,7 @@ def parse_local(b: memoryview, offset: int) -> tuple[Entry, int]:
     payload = dict(fields)
     need(method == 93 or 0x7562 in payload, a, "method 0 without pad field")
     pad = payload.get(0x7562, b"")
-    need(len(pad) <= 65000 and not any(pad), a, "pad field too long or not zero")
+    need(len(pad) <= 65000, a, "pad field too long")
     need((1 in payload) == (bit3 or ONES32 in (csize, usize)), a, "ZIP64 field missing or superfluous")
     need(version == (63 if method == 93 else 45 if 1 in payload else 20), a, f"version needed {version}")
     if 1 in payload:

@@ -94,8 +94,6 @@ def parse_skippable(b: memoryview) -> Frame:
     need(len(b) >= 8, "padding", "a skippable frame has no room for its header")
     magic, n = struct.unpack_from("<II", b)
     need(n + 8 <= len(b), "padding", "a skippable frame crosses a grid point or the end of its entry")
-    if magic == PADDING:
-        need(not any(b[8:8 + n]), "padding", "a padding frame's payload is not zero")
     return Frame(n + 8, 0, magic=magic)
 
 
