@@ -119,3 +119,15 @@ fn kind_of_io(error: &std::io::Error) -> Kind {
         _ => Kind::Failure,
     }
 }
+
+impl From<crate::format::Error> for Error {
+    fn from(error: crate::format::Error) -> Self {
+        use crate::format::Reason;
+        let kind = match error.reason {
+            Reason::Corrupt => Kind::Corrupt,
+            Reason::Unsupported => Kind::Unsupported,
+            Reason::UnsafeEntry => Kind::UnsafeEntry,
+        };
+        Error::new(kind, error.to_string()).with_source(error)
+    }
+}

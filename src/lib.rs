@@ -5,6 +5,7 @@
 #[cfg(feature = "s3")]
 pub mod aws_crt;
 pub mod btrfs;
+pub mod cli;
 pub mod error;
 pub mod format;
 pub mod linux;

@@ -1,0 +1,255 @@
+//! What a failed request means: from CRT error code, HTTP status and S3's XML to one of our errors.
+
+use mountpoint_s3_crt::s3::client::MetaRequestResult;
+use mountpoint_s3_crt_sys::{aws_io_errors as io, aws_s3_errors as s3};
+
+use super::client::header;
+use crate::error::{Error, Kind};
+
+/// Error codes are numbered in blocks of this size, one block per CRT library.
+const PACKAGE: i32 = 1024;
+
+/// What was being done; a few answers mean different things.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Doing {
+    Read,
+    Write,
+}
+
+/// A request that failed, after all retries.
+pub(super) struct Failure {
+    /// The CRT's error code. The HTTP status is 0 when the last attempt got no usable answer.
+    code: i32,
+    text: String,
+    pub status: i32,
+    body: String,
+    region: Option<String>,
+    pub content_range: Option<String>,
+}
+
+impl Failure {
+    pub fn new(result: MetaRequestResult) -> Failure {
+        let headers = result.error_response_headers.as_ref();
+        let find = |name| headers.and_then(|h| header(h, name));
+        Failure {
+            code: result.crt_error.raw_error(),
+            text: result.crt_error.to_string(),
+            status: result.response_status,
+            region: find("x-amz-bucket-region"),
+            content_range: find("Content-Range"),
+            body: result.error_response_body.map(|b| b.to_string_lossy().into_owned()).unwrap_or_default(),
+        }
+    }
+
+    /// `name` is the object, `host` the endpoint.
+    pub fn into_error(self, name: &str, host: &str, doing: Doing) -> Error {
+        let (kind, what) = self.meaning(host, doing);
+        let detail = match (element(&self.body, "Code"), element(&self.body, "Message")) {
+            (Some(code), Some(message)) => format!("{code}: {message}"),
+            (Some(code), None) => code.to_owned(),
+            _ if self.status != 0 => format!("HTTP {}", self.status),
+            _ => self.text,
+        };
+        Error::new(kind, format!("{name}: {what} ({detail})"))
+    }
+
+    fn meaning(&self, host: &str, doing: Doing) -> (Kind, String) {
+        let is = |code: s3| self.code == code as i32;
+        if is(s3::AWS_ERROR_S3_OBJECT_MODIFIED) {
+            return changed();
+        }
+        if is(s3::AWS_ERROR_S3_SLOW_DOWN) || is(s3::AWS_ERROR_S3_INTERNAL_ERROR) {
+            let what = "the service kept failing after all retries";
+            return (Kind::Unavailable, what.into());
+        }
+        if is(s3::AWS_ERROR_S3_REQUEST_TIME_TOO_SKEWED) {
+            return clock();
+        }
+        if is(s3::AWS_ERROR_S3_CANCELED) {
+            return (Kind::Failure, "the request was cancelled".into());
+        }
+        if is(s3::AWS_ERROR_S3_RESPONSE_CHECKSUM_MISMATCH) {
+            return (Kind::Corrupt, "the checksum of the response is wrong".into());
+        }
+        let no_ranges = [
+            s3::AWS_ERROR_S3_MISSING_CONTENT_RANGE_HEADER,
+            s3::AWS_ERROR_S3_INVALID_CONTENT_RANGE_HEADER,
+            s3::AWS_ERROR_S3_MISSING_CONTENT_LENGTH_HEADER,
+            s3::AWS_ERROR_S3_INVALID_CONTENT_LENGTH_HEADER,
+            s3::AWS_ERROR_S3_MISSING_ETAG,
+        ];
+        if no_ranges.into_iter().any(is) {
+            let what = "the server does not answer range requests as S3 does";
+            return (Kind::Unsupported, what.into());
+        }
+        if let Some(code) = element(&self.body, "Code")
+            && let Some(meaning) = self.by_s3_code(code, doing)
+        {
+            return meaning;
+        }
+        self.by_status(doing).unwrap_or_else(|| self.by_crt_code(host))
+    }
+
+    fn by_s3_code(&self, code: &str, doing: Doing) -> Option<(Kind, String)> {
+        Some(match code {
+            "NoSuchKey" => (Kind::NotFound, "the object does not exist".into()),
+            "NoSuchBucket" => (Kind::NotFound, "the bucket does not exist".into()),
+            "NoSuchVersion" => (Kind::NotFound, "the object has no such version".into()),
+            "AccessDenied" | "AllAccessDisabled" | "AccountProblem" => (Kind::Denied, "access denied".into()),
+            "InvalidAccessKeyId"
+            | "SignatureDoesNotMatch"
+            | "ExpiredToken"
+            | "InvalidToken"
+            | "TokenRefreshRequired" => (Kind::Denied, "the credentials were refused".into()),
+            "RequestTimeTooSkewed" => clock(),
+            "PreconditionFailed" | "ConditionalRequestConflict" => precondition(doing),
+            "InvalidObjectState" => (
+                Kind::Denied,
+                "the object is in an archived storage class (GLACIER or DEEP_ARCHIVE): restore it first".into(),
+            ),
+            "PermanentRedirect"
+            | "TemporaryRedirect"
+            | "AuthorizationHeaderMalformed"
+            | "IllegalLocationConstraintException" => self.wrong_region(),
+            "NotImplemented" => {
+                let what = "the server does not support what was asked for";
+                (Kind::Unsupported, what.into())
+            }
+            "SlowDown" | "ServiceUnavailable" | "InternalError" | "RequestTimeout" => {
+                let what = "the service kept failing after all retries";
+                (Kind::Unavailable, what.into())
+            }
+            _ => return None,
+        })
+    }
+
+    fn by_status(&self, doing: Doing) -> Option<(Kind, String)> {
+        Some(match self.status {
+            301 | 307 | 308 => self.wrong_region(),
+            401 | 403 => (Kind::Denied, "access denied".into()),
+            404 => (Kind::NotFound, "not found".into()),
+            405 => (Kind::NotFound, "this version is a delete marker, not an object".into()),
+            409 | 412 => precondition(doing),
+            416 if doing == Doing::Read => changed(),
+            501 => {
+                let what = "the server does not support what was asked for";
+                (Kind::Unsupported, what.into())
+            }
+            507 => (Kind::NoSpace, "the server is full".into()),
+            500..=599 => {
+                let what = "the service kept failing after all retries";
+                (Kind::Unavailable, what.into())
+            }
+            400..=499 => (Kind::Failure, "the server refused the request".into()),
+            _ => return None,
+        })
+    }
+
+    fn by_crt_code(&self, host: &str) -> (Kind, String) {
+        let tls = [
+            io::AWS_IO_TLS_ERROR_NEGOTIATION_FAILURE,
+            io::AWS_IO_TLS_ERROR_ALERT_RECEIVED,
+            io::AWS_IO_TLS_CTX_ERROR,
+            io::AWS_IO_TLS_VERSION_UNSUPPORTED,
+        ];
+        let dns = [io::AWS_IO_DNS_QUERY_FAILED, io::AWS_IO_DNS_INVALID_NAME, io::AWS_IO_DNS_NO_ADDRESS_FOR_HOST];
+        let is = |code: io| self.code == code as i32;
+        if tls.into_iter().any(is) {
+            let what = format!(
+                "no TLS connection to {host}: is its certificate signed by a known authority? \
+                 (AWS_CA_BUNDLE names a file of others)"
+            );
+            return (Kind::Unavailable, what);
+        }
+        if dns.into_iter().any(is) {
+            return (Kind::Unavailable, format!("the host {host} has no address"));
+        }
+        match self.code / PACKAGE {
+            // aws-c-io and aws-c-http: sockets, connections, protocol.
+            1 | 2 => (Kind::Unavailable, format!("cannot reach {host}")),
+            // aws-c-auth: only providers and signing fail here.
+            6 => {
+                let what = "no usable AWS credentials were found";
+                (Kind::Denied, what.into())
+            }
+            // aws-c-sdkutils parses the shared files.
+            15 => (Kind::Usage, "the AWS configuration files are malformed".into()),
+            _ => (Kind::Failure, "the request failed".into()),
+        }
+    }
+
+    fn wrong_region(&self) -> (Kind, String) {
+        let region = self.region.as_deref().or(element(&self.body, "Region"));
+        let what = match region {
+            Some(region) => format!("the bucket is in the region {region}: set that region"),
+            None => "the bucket is in another region: set its region".to_owned(),
+        };
+        (Kind::Usage, what)
+    }
+}
+
+fn changed() -> (Kind, String) {
+    let what = "the object was replaced while it was read: start again";
+    (Kind::ObjectChanged, what.into())
+}
+
+fn clock() -> (Kind, String) {
+    let what = "the clock of this machine is too far off for signed requests";
+    (Kind::Denied, what.into())
+}
+
+/// If-Match failed on a read, If-None-Match on a write.
+fn precondition(doing: Doing) -> (Kind, String) {
+    match doing {
+        Doing::Read => changed(),
+        Doing::Write => {
+            let what = "an object of this name exists already: use --overwrite to replace it";
+            (Kind::TargetInUse, what.into())
+        }
+    }
+}
+
+/// The text of the first `<name>` element. S3's error documents are flat, so this is all it takes.
+fn element<'a>(xml: &'a str, name: &str) -> Option<&'a str> {
+    let (_, rest) = xml.split_once(&format!("<{name}>"))?;
+    let (text, _) = rest.split_once(&format!("</{name}>"))?;
+    Some(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn failure(code: i32, status: i32, body: &str) -> Failure {
+        Failure { code, text: "CRT error".into(), status, body: body.into(), region: None, content_range: None }
+    }
+
+    #[test]
+    fn maps_to_kinds() {
+        let invalid = s3::AWS_ERROR_S3_INVALID_RESPONSE_STATUS as i32;
+        let cases = [
+            (invalid, 404, "<Code>NoSuchKey</Code>", Kind::NotFound),
+            (invalid, 404, "", Kind::NotFound),
+            (invalid, 403, "<Error><Code>InvalidObjectState</Code>", Kind::Denied),
+            (invalid, 400, "<Code>ExpiredToken</Code>", Kind::Denied),
+            (invalid, 412, "", Kind::ObjectChanged),
+            (invalid, 400, "<Code>AuthorizationHeaderMalformed</Code>", Kind::Usage),
+            (invalid, 301, "", Kind::Usage),
+            (invalid, 501, "<Code>NotImplemented</Code>", Kind::Unsupported),
+            (invalid, 418, "<html>", Kind::Failure),
+            (s3::AWS_ERROR_S3_SLOW_DOWN as i32, 0, "", Kind::Unavailable),
+            (io::AWS_IO_SOCKET_CONNECTION_REFUSED as i32, 0, "", Kind::Unavailable),
+            (io::AWS_IO_TLS_ERROR_NEGOTIATION_FAILURE as i32, 0, "", Kind::Unavailable),
+            (6 * PACKAGE + 9, 0, "", Kind::Denied),
+        ];
+        for (code, status, body, kind) in cases {
+            let error = failure(code, status, body).into_error("s3://b/k", "host", Doing::Read);
+            assert_eq!(error.kind(), kind, "{error}");
+        }
+        let region = "<Code>PermanentRedirect</Code><Region>eu-west-9</Region>";
+        let error = failure(invalid, 301, region).into_error("s3://b/k", "host", Doing::Read);
+        assert!(error.to_string().contains("eu-west-9"), "{error}");
+        let error = failure(invalid, 412, "").into_error("s3://b/k", "host", Doing::Write);
+        assert_eq!(error.kind(), Kind::TargetInUse);
+    }
+}

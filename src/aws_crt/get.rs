@@ -1,0 +1,250 @@
+//! Reading an object: its tail when it is opened, then ranges, each as one request.
+
+use std::ops::Range;
+use std::sync::mpsc::{RecvTimeoutError, sync_channel};
+use std::sync::{Arc, Mutex};
+
+use mountpoint_s3_crt::s3::client::MetaRequestType;
+
+use super::client::{Client, Piece, Reply, lock};
+use super::failure::{Doing, Failure};
+use crate::error::{Error, Kind, Result};
+use crate::store::{Bytes, Deliver, TAIL_BYTES};
+
+/// One version of one object.
+pub struct Object {
+    /// For messages.
+    pub name: String,
+    pub key: String,
+    pub version: Option<String>,
+    /// As the server sent it, with quotes. Empty only for an empty object.
+    pub etag: String,
+    pub len: u64,
+    /// The last bytes of the object, at most [`TAIL_BYTES`].
+    pub tail: Vec<u8>,
+}
+
+/// Opens an object with a single request: a range from the end gives length, ETag and tail at once.
+///
+/// A server that ignores such ranges sends the whole object, which is then held in memory while it
+/// arrives; S3 and the servers we know do not.
+pub fn open(client: &Client, name: &str, key: &str, version: Option<&str>) -> Result<Object> {
+    let range = format!("bytes=-{TAIL_BYTES}");
+    let mut options = client.request("GET", key, version, &[("Range", &range)])?;
+    options.operation_name("GetObject");
+    let reply = wait(client, name, MetaRequestType::Default, options)?;
+    let object = |etag, len, tail| Object {
+        name: name.to_owned(),
+        key: key.to_owned(),
+        version: version.map(str::to_owned),
+        etag,
+        len,
+        tail,
+    };
+    let reply = match reply {
+        Ok(reply) => reply,
+        // There is no last byte in an empty object.
+        Err(failure) if failure.status == 416 && is_empty(&failure) => {
+            return Ok(object(String::new(), 0, Vec::new()));
+        }
+        Err(failure) => return Err(failure.into_error(name, client.host(), Doing::Read)),
+    };
+    let odd = |what: &str| Error::new(Kind::Unsupported, format!("{name}: the server {what}"));
+    let etag = reply.header("ETag").unwrap_or_default();
+    let header = reply.header("Content-Range");
+    let mut tail = join(reply.body);
+    let held = tail.len() as u64;
+    let len = match reply.status {
+        200 => {
+            tail.drain(..tail.len().saturating_sub(TAIL_BYTES as usize));
+            held
+        }
+        206 => {
+            let (range, total) =
+                header.as_deref().and_then(content_range).ok_or_else(|| odd("sent no usable Content-Range"))?;
+            let whole = range.end == total && range.end.checked_sub(range.start) == Some(held);
+            if !whole || held != total.min(TAIL_BYTES) {
+                return Err(odd("did not send the end of the object"));
+            }
+            total
+        }
+        status => return Err(odd(&format!("answered a range request with status {status}"))),
+    };
+    if etag.is_empty() && len > 0 {
+        return Err(odd("sends no ETag, so that a change could not be noticed"));
+    }
+    Ok(object(etag, len, tail))
+}
+
+/// `Content-Range: bytes */0`, or no such header at all.
+fn is_empty(failure: &Failure) -> bool {
+    match failure.content_range.as_deref() {
+        Some(range) => range.trim() == "bytes */0",
+        None => true,
+    }
+}
+
+/// Whether an object of this name exists. None: the server does not tell this caller.
+pub fn exists(client: &Client, name: &str, key: &str) -> Result<Option<bool>> {
+    let mut options = client.request("HEAD", key, None, &[])?;
+    options.operation_name("HeadObject");
+    match wait(client, name, MetaRequestType::Default, options)? {
+        Ok(_) => Ok(Some(true)),
+        Err(failure) if failure.status == 404 => Ok(Some(false)),
+        // A caller who may write but not list or read gets this for any name.
+        Err(failure) if failure.status == 403 => Ok(None),
+        Err(failure) => Err(failure.into_error(name, client.host(), Doing::Read)),
+    }
+}
+
+/// Gets `range` of the object as one request; `deliver` gets the client's own buffer. Returns a function
+/// that gives up on the request.
+pub fn start(client: &Arc<Client>, object: &Arc<Object>, range: Range<u64>, deliver: Deliver) -> Cancel {
+    let deliver = Arc::new(Mutex::new(Some(deliver)));
+    let give = {
+        let deliver = deliver.clone();
+        move |result: Result<Bytes>| {
+            let deliver = lock(&deliver).take();
+            if let Some(deliver) = deliver {
+                deliver(result);
+            }
+        }
+    };
+    if range.is_empty() {
+        give(Ok(Box::new(Vec::new())));
+        return Box::new(|| ());
+    }
+    match request_range(client, object, range, give.clone()) {
+        Ok(cancel) => cancel,
+        Err(error) => {
+            give(Err(error));
+            Box::new(|| ())
+        }
+    }
+}
+
+/// Gives up on a request.
+pub type Cancel = Box<dyn FnOnce() + Send>;
+
+fn request_range(
+    client: &Arc<Client>,
+    object: &Arc<Object>,
+    range: Range<u64>,
+    give: impl FnOnce(Result<Bytes>) + Send + 'static,
+) -> Result<Cancel> {
+    // A Range header's end is inclusive.
+    let wanted = format!("bytes={}-{}", range.start, range.end - 1);
+    let mut headers = vec![("Range", wanted.as_str())];
+    // A weak ETag never matches; the response's ETag is compared in any case.
+    if !object.etag.starts_with("W/") {
+        headers.push(("If-Match", &object.etag));
+    }
+    let version = object.version.as_deref();
+    let mut options = client.request("GET", &object.key, version, &headers)?;
+    options.operation_name("GetObject");
+    // As large as the range: the CRT would split it into several requests otherwise.
+    options.part_size(range.end - range.start);
+    let (object, host) = (object.clone(), client.host().to_owned());
+    let done = move |result: std::result::Result<Reply, Failure>| {
+        give(match result {
+            Ok(reply) => check(reply, &object, &range),
+            Err(failure) => Err(failure.into_error(&object.name, &host, Doing::Read)),
+        });
+    };
+    let (id, _) = client.send(options, MetaRequestType::GetObject, done)?;
+    let client = Arc::downgrade(client);
+    Ok(Box::new(move || {
+        if let Some(client) = client.upgrade() {
+            client.cancel(id);
+        }
+    }))
+}
+
+/// The response must be about this version of the object and hold exactly this range.
+fn check(mut reply: Reply, object: &Object, range: &Range<u64>) -> Result<Bytes> {
+    let name = &object.name;
+    let wrong = |kind, what: String| {
+        let message = format!("{name}: bytes {}..{}: {what}", range.start, range.end);
+        Err(Error::new(kind, message))
+    };
+    if let Some(etag) = reply.header("ETag")
+        && etag != object.etag
+    {
+        let what = format!("the object was replaced while it was read (ETag {etag})");
+        return wrong(Kind::ObjectChanged, what);
+    }
+    match reply.header("Content-Range").as_deref().map(content_range) {
+        Some(Some((got, total))) if got == *range && total == object.len => {}
+        Some(Some((_, total))) if total != object.len => {
+            let what = format!("the object was replaced while it was read ({total} bytes now)");
+            return wrong(Kind::ObjectChanged, what);
+        }
+        // The CRT drops the header when the range is the whole object.
+        None if *range == (0..object.len) => {}
+        other => {
+            let what = format!("the server sent another range ({other:?})");
+            return wrong(Kind::Unsupported, what);
+        }
+    }
+    let piece = match reply.body.len() {
+        1 => reply.body.pop().unwrap_or(Piece::Copy(Vec::new())),
+        _ => Piece::Copy(join(reply.body)),
+    };
+    let got = piece.as_ref().len() as u64;
+    if got != range.end - range.start {
+        return wrong(Kind::Unavailable, format!("{got} bytes arrived"));
+    }
+    Ok(Box::new(piece))
+}
+
+/// Sends a request and waits for its end. The outer error is ours, the inner one the server's.
+fn wait(
+    client: &Client,
+    name: &str,
+    request_type: MetaRequestType,
+    options: mountpoint_s3_crt::s3::client::MetaRequestOptions,
+) -> Result<std::result::Result<Reply, Failure>> {
+    let (send, receive) = sync_channel(1);
+    let (id, _) = client.send(options, request_type, move |result| {
+        // Nobody waits any more after a timeout.
+        let _ = send.send(result);
+    })?;
+    match receive.recv_timeout(client.stall_timeout()) {
+        Ok(result) => Ok(result),
+        Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
+            client.cancel(id);
+            let message =
+                format!("{name}: no answer from {} within {} s", client.host(), client.stall_timeout().as_secs_f32());
+            Err(Error::new(Kind::Deadline, message))
+        }
+    }
+}
+
+fn join(pieces: Vec<Piece>) -> Vec<u8> {
+    let mut all = Vec::with_capacity(pieces.iter().map(|p| p.as_ref().len()).sum());
+    for piece in &pieces {
+        all.extend_from_slice(piece.as_ref());
+    }
+    all
+}
+
+/// `bytes FIRST-LAST/TOTAL` as a range and the total.
+fn content_range(text: &str) -> Option<(Range<u64>, u64)> {
+    let (range, total) = text.trim().strip_prefix("bytes ")?.split_once('/')?;
+    let (first, last) = range.split_once('-')?;
+    let end = last.parse::<u64>().ok()?.checked_add(1)?;
+    Some((first.parse().ok()?..end, total.parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::content_range;
+
+    #[test]
+    fn parses_content_range() {
+        assert_eq!(content_range("bytes 5-9/20"), Some((5..10, 20)));
+        for bad in ["", "bytes */0", "bytes 5-/20", "bytes 5-18446744073709551615/20", "5-9/20", "bytes 5-9/*"] {
+            assert_eq!(content_range(bad), None, "{bad}");
+        }
+    }
+}

@@ -1,0 +1,323 @@
+//! Writing an object as a multipart upload fed from a stream of unknown length.
+
+use std::future::Future;
+use std::pin::pin;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Wake};
+use std::thread::Thread;
+use std::time::{Duration, Instant};
+
+use crc_fast::{CrcAlgorithm, Digest};
+use mountpoint_s3_crt::s3::client::{
+    ChecksumAlgorithm, ChecksumConfig, MetaRequest, MetaRequestType, UploadReview, UploadReviewOutcome,
+};
+
+use super::address::encode_query_value;
+use super::client::{Client, lock};
+use super::failure::{Doing, Failure};
+use crate::error::{Error, Kind, Result};
+use crate::store::{Encryption, MAX_UPLOAD_PARTS, S3Options};
+
+/// S3's bounds for a part that is not the last one.
+const PART_SIZES: std::ops::RangeInclusive<u64> = 5 << 20..=5 << 30;
+
+/// An upload is given up after this many stall timeouts without one finished request. A part on a slow
+/// line takes long, and dead connections are noticed by the CRT itself (30 s without a byte).
+const PATIENCE: u32 = 10;
+
+/// An upload under way. Dropping it aborts it and waits until that is done.
+pub struct Upload {
+    client: Client,
+    request: MetaRequest,
+    name: String,
+    part_size: u64,
+    sent: Arc<Mutex<Sent>>,
+    /// When the last request of this upload ended.
+    progress: Arc<Mutex<Instant>>,
+    result: Receiver<std::result::Result<(), Failure>>,
+    ended: bool,
+}
+
+/// What was handed to the CRT, part by part, to be compared with what it says it has uploaded.
+struct Sent {
+    parts: Vec<(u64, u32)>,
+    len: u64,
+    crc: Digest,
+    /// Why the comparison failed.
+    mismatch: Option<String>,
+}
+
+impl Upload {
+    /// Begins an upload. Unless `overwrite`, it fails when it completes if the object exists by then.
+    pub fn begin(client: Client, name: &str, key: &str, overwrite: bool, options: &S3Options) -> Result<Upload> {
+        if !PART_SIZES.contains(&options.part_size) {
+            let message = format!("an upload part size of {} bytes: S3 allows 5 MiB to 5 GiB", options.part_size);
+            return Err(Error::new(Kind::Usage, message));
+        }
+        let headers = headers(overwrite, options);
+        let headers: Vec<_> = headers.iter().map(|(n, v)| (*n, v.as_str())).collect();
+        let mut request = client.request("PUT", key, None, &headers)?;
+        request.operation_name("PutObject");
+        request.part_size(options.part_size);
+        request.send_using_async_writes(true);
+        let crc = ChecksumAlgorithm::Crc32c;
+        request.checksum_config(if options.upload_checksums {
+            ChecksumConfig::trailing(&crc)
+        } else {
+            ChecksumConfig::upload_review(&crc)
+        });
+
+        let sent = Arc::new(Mutex::new(Sent {
+            parts: Vec::new(),
+            len: 0,
+            crc: Digest::new(CrcAlgorithm::Crc32Iscsi),
+            mismatch: None,
+        }));
+        let reviewed = sent.clone();
+        request.on_upload_review(move |review| {
+            let mut sent = lock(&reviewed);
+            sent.mismatch = compare(&sent.parts, &review);
+            match sent.mismatch {
+                None => UploadReviewOutcome::Proceed(None),
+                Some(_) => UploadReviewOutcome::Abort,
+            }
+        });
+        let progress = Arc::new(Mutex::new(Instant::now()));
+        let seen = progress.clone();
+        request.on_telemetry(move |_| *lock(&seen) = Instant::now());
+
+        let (send, result) = sync_channel(1);
+        let (_, request) = client.send(request, MetaRequestType::PutObject, move |r| {
+            let _ = send.send(r.map(|_| ()));
+        })?;
+        Ok(Upload {
+            client,
+            request,
+            name: name.to_owned(),
+            part_size: options.part_size,
+            sent,
+            progress,
+            result,
+            ended: false,
+        })
+    }
+
+    /// Appends bytes; waits while too much is under way.
+    pub fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        self.count(bytes)?;
+        self.push(bytes, false)
+    }
+
+    /// Sends what is left and makes the object visible.
+    pub fn finish(mut self) -> Result<()> {
+        lock(&self.sent).end_part();
+        self.push(&[], true)?;
+        loop {
+            match self.result.recv_timeout(Duration::from_secs(1)) {
+                Ok(result) => {
+                    self.ended = true;
+                    return self.outcome(result);
+                }
+                Err(RecvTimeoutError::Timeout) => self.check_stall()?,
+                Err(RecvTimeoutError::Disconnected) => return Err(self.lost()),
+            }
+        }
+    }
+
+    fn count(&mut self, mut bytes: &[u8]) -> Result<()> {
+        let mut sent = lock(&self.sent);
+        while !bytes.is_empty() {
+            // A part ends when there is more to follow, so that the last one is never empty.
+            if sent.len == self.part_size {
+                sent.end_part();
+            }
+            if sent.parts.len() as u64 >= MAX_UPLOAD_PARTS {
+                let message = format!(
+                    "{}: more than {MAX_UPLOAD_PARTS} parts of {} bytes: choose a larger part size",
+                    self.name, self.part_size
+                );
+                return Err(Error::new(Kind::Usage, message));
+            }
+            let room = usize::try_from(self.part_size - sent.len).unwrap_or(usize::MAX);
+            let (now, later) = bytes.split_at(room.min(bytes.len()));
+            sent.crc.update(now);
+            sent.len += now.len() as u64;
+            bytes = later;
+        }
+        Ok(())
+    }
+
+    fn push(&mut self, mut bytes: &[u8], eof: bool) -> Result<()> {
+        loop {
+            let progress = self.progress.clone();
+            let patience = self.patience();
+            // The time spent outside of here, making the data, is not a stall.
+            *lock(&progress) = Instant::now();
+            let written = wait(self.request.write(bytes, eof), || lock(&progress).elapsed() < patience);
+            match written {
+                Some(Ok(rest)) => bytes = rest,
+                // The reason is in the result of the whole request.
+                Some(Err(_)) => return Err(self.ended_early()),
+                None => return Err(self.stalled()),
+            }
+            if bytes.is_empty() {
+                return Ok(());
+            }
+        }
+    }
+
+    fn ended_early(&mut self) -> Error {
+        match self.result.recv_timeout(self.patience()) {
+            Ok(result) => {
+                self.ended = true;
+                match self.outcome(result) {
+                    Err(error) => error,
+                    Ok(()) => self.lost(),
+                }
+            }
+            Err(_) => self.lost(),
+        }
+    }
+
+    fn outcome(&self, result: std::result::Result<(), Failure>) -> Result<()> {
+        if let Some(what) = lock(&self.sent).mismatch.take() {
+            let message = format!("{}: the upload was abandoned: {what}", self.name);
+            return Err(Error::new(Kind::Failure, message));
+        }
+        result.map_err(|f| f.into_error(&self.name, self.client.host(), Doing::Write))
+    }
+
+    fn check_stall(&self) -> Result<()> {
+        if lock(&self.progress).elapsed() < self.patience() { Ok(()) } else { Err(self.stalled()) }
+    }
+
+    fn patience(&self) -> Duration {
+        self.client.stall_timeout() * PATIENCE
+    }
+
+    fn stalled(&self) -> Error {
+        let message = format!("{}: the upload made no progress for {} s", self.name, self.patience().as_secs_f32());
+        Error::new(Kind::Deadline, message)
+    }
+
+    fn lost(&self) -> Error {
+        let message = format!("{}: the upload ended without a result", self.name);
+        Error::new(Kind::Failure, message)
+    }
+}
+
+impl Drop for Upload {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.request.cancel();
+            // The result comes when AbortMultipartUpload is answered; without waiting, the parts would
+            // stay in the bucket, and be paid for, when the process exits now.
+            let _ = self.result.recv_timeout(self.client.stall_timeout());
+        }
+    }
+}
+
+impl Sent {
+    fn end_part(&mut self) {
+        if self.len > 0 {
+            let crc = self.crc.finalize_reset() as u32;
+            self.parts.push((self.len, crc));
+            self.len = 0;
+        }
+    }
+}
+
+/// Compares the parts that were uploaded with those that were written; says what differs.
+fn compare(sent: &[(u64, u32)], review: &UploadReview) -> Option<String> {
+    // An empty object is one empty part.
+    let uploaded: Vec<_> = review.parts.iter().filter(|p| p.size > 0).collect();
+    if uploaded.len() != sent.len() {
+        return Some(format!("{} parts were uploaded instead of {}", uploaded.len(), sent.len()));
+    }
+    for (number, ((len, crc), part)) in sent.iter().zip(uploaded).enumerate() {
+        let number = number + 1;
+        if part.size != *len {
+            return Some(format!("part {number} has {} bytes instead of {len}", part.size));
+        }
+        if part.checksum.as_deref() != Some(base64(*crc).as_str()) {
+            return Some(format!("part {number} was damaged on its way to the network"));
+        }
+    }
+    None
+}
+
+/// A CRC as S3 writes it: base64 of the four bytes, highest first.
+fn base64(crc: u32) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let bits = u64::from(crc) << 4;
+    let digits = (0..6).rev().map(|i| {
+        let digit = (bits >> (6 * i)) & 63;
+        DIGITS.get(digit as usize).copied().map_or('A', char::from)
+    });
+    digits.chain("==".chars()).collect()
+}
+
+fn headers(overwrite: bool, options: &S3Options) -> Vec<(&'static str, String)> {
+    let mut headers = vec![("Content-Type", "application/zip".to_owned())];
+    if !overwrite {
+        // The CRT sends this with the completion only, where S3 decides.
+        headers.push(("If-None-Match", "*".to_owned()));
+    }
+    match &options.encryption {
+        Encryption::BucketDefault => {}
+        Encryption::Aes256 => headers.push(("x-amz-server-side-encryption", "AES256".to_owned())),
+        Encryption::Kms { key_id } => {
+            headers.push(("x-amz-server-side-encryption", "aws:kms".to_owned()));
+            if let Some(id) = key_id {
+                headers.push(("x-amz-server-side-encryption-aws-kms-key-id", id.clone()));
+            }
+        }
+    }
+    if let Some(class) = &options.storage_class {
+        headers.push(("x-amz-storage-class", class.clone()));
+    }
+    if !options.tags.is_empty() {
+        let tags = options
+            .tags
+            .iter()
+            .map(|(name, value)| format!("{}={}", encode_query_value(name), encode_query_value(value)));
+        headers.push(("x-amz-tagging", tags.collect::<Vec<_>>().join("&")));
+    }
+    headers
+}
+
+/// Waits for a future on this thread as long as `patient` says so, asked every second.
+fn wait<F: Future>(future: F, patient: impl Fn() -> bool) -> Option<F::Output> {
+    struct Unpark(Thread);
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let waker = Arc::new(Unpark(std::thread::current())).into();
+    let mut context = Context::from_waker(&waker);
+    let mut future = pin!(future);
+    loop {
+        if let Poll::Ready(output) = future.as_mut().poll(&mut context) {
+            return Some(output);
+        }
+        std::thread::park_timeout(Duration::from_secs(1));
+        if !patient() {
+            return None;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::base64;
+
+    #[test]
+    fn writes_checksums_like_s3() {
+        // Known answers: CRC32C of "123456789", and the two extremes.
+        assert_eq!(base64(0xe306_9283), "4waSgw==");
+        assert_eq!(base64(0), "AAAAAA==");
+        assert_eq!(base64(u32::MAX), "/////w==");
+    }
+}

@@ -1,0 +1,39 @@
+//! The command line: the only code that reads flags or the environment, and the only code that prints.
+
+mod exit_code;
+mod output;
+mod s3_args;
+mod snapshot;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Restores one S3 object to a file tree on BTRFS as fast as the hardware allows, and makes such objects.
+#[derive(Debug, Parser)]
+#[command(name = "burst", version, max_term_width = 100, after_help = exit_code::HELP)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Snapshot(snapshot::SnapshotArgs),
+}
+
+/// Runs the program.
+pub fn main() -> ExitCode {
+    // clap exits with 2 for a wrong command line and 0 for --help and --version.
+    let cli = Cli::parse();
+    let result = match cli.command {
+        Command::Snapshot(args) => snapshot::run(args),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("burst: {error}");
+            ExitCode::from(error.kind().exit_code())
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! How numbers look, and progress on a terminal.
+
+use std::io::IsTerminal;
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+/// Bytes as a person reads them: "1.38 GB" (decimal, as disks and networks count).
+pub fn bytes(n: u64) -> String {
+    const UNITS: [&str; 6] = ["B", "kB", "MB", "GB", "TB", "PB"];
+    let mut value = n as f64;
+    let mut unit = 0;
+    while value >= 1000.0 && unit < UNITS.len() - 1 {
+        value /= 1000.0;
+        unit += 1;
+    }
+    if unit == 0 { format!("{n} B") } else { format!("{value:.2} {}", UNITS[unit]) }
+}
+
+/// Bytes per second as MB/s.
+pub fn rate(n: u64, time: Duration) -> String {
+    format!("{:.0} MB/s", n as f64 / 1e6 / time.as_secs_f64().max(1e-9))
+}
+
+/// A byte progress bar on standard error; hidden unless that is a terminal.
+pub fn progress_bar(total: Option<u64>) -> ProgressBar {
+    if !std::io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let bar = match total {
+        Some(total) => ProgressBar::new(total)
+            .with_style(style("{bar:40} {percent:>3}% {bytes} of {total_bytes}, {bytes_per_sec}, {eta} left")),
+        None => ProgressBar::new_spinner().with_style(style("{spinner} {bytes}, {bytes_per_sec}, {elapsed}")),
+    };
+    bar.set_draw_target(ProgressDrawTarget::stderr_with_hz(5));
+    bar
+}
+
+fn style(template: &str) -> ProgressStyle {
+    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
+}
+
+/// A count with its noun: "1 file", "2 files".
+pub fn count(n: u64, noun: &str) -> String {
+    if n == 1 { format!("1 {noun}") } else { format!("{n} {noun}s") }
+}
+
+/// A path from an archive for a line of output: newlines and other control characters are escaped.
+pub fn path(path: &[u8]) -> String {
+    match std::str::from_utf8(path) {
+        Ok(text) if !text.chars().any(char::is_control) => text.to_owned(),
+        _ => path.escape_ascii().to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers() {
+        assert_eq!(bytes(999), "999 B");
+        assert_eq!(bytes(1_380_000_000), "1.38 GB");
+        assert_eq!(count(1, "file"), "1 file");
+        assert_eq!(path(b"a\nb"), "a\\nb");
+        assert_eq!(path("ä".as_bytes()), "ä");
+    }
+}
