@@ -174,7 +174,7 @@ def build(items: list[Item], root: bytes = b"", hooks: Hooks | None = None, zip6
     for n, i in enumerate(items):
         attrs = i.attributes
         if i.overflow:
-            where = len(data) + len(attributes)
+            where = len(attributes)
             attrs += attribute(0x85, struct.pack("<QII", where, len(i.overflow), crc32c(i.overflow)))
             attributes += i.overflow
         burst = b"BRST" + struct.pack("<qI", i.mtime, i.ns) + attrs
