@@ -156,7 +156,11 @@ impl Client {
             ("User-Agent", concat!("burst/", env!("CARGO_PKG_VERSION"))),
         ];
         let every = self.headers.iter().map(|(n, v)| (n.as_str(), v.as_str()));
-        for (name, value) in fixed.into_iter().chain(every).chain(headers.iter().copied()) {
+        for (name, value) in fixed
+            .into_iter()
+            .chain(every)
+            .chain(headers.iter().copied())
+        {
             if value.bytes().any(|b| b < 0x20 || b == 0x7f) {
                 let message = format!("{name}: {value:?} holds a control character");
                 return Err(Error::new(Kind::Usage, message));

@@ -72,7 +72,10 @@ impl Failure {
             return (Kind::Failure, "the request was cancelled".into());
         }
         if is(s3::AWS_ERROR_S3_RESPONSE_CHECKSUM_MISMATCH) {
-            return (Kind::Corrupt, "the checksum of the response is wrong".into());
+            return (
+                Kind::Corrupt,
+                "the checksum of the response is wrong".into(),
+            );
         }
         let no_ranges = [
             s3::AWS_ERROR_S3_MISSING_CONTENT_RANGE_HEADER,
@@ -132,7 +135,10 @@ impl Failure {
             301 | 307 | 308 => self.wrong_region(),
             401 | 403 => (Kind::Denied, "access denied".into()),
             404 => (Kind::NotFound, "not found".into()),
-            405 => (Kind::NotFound, "this version is a delete marker, not an object".into()),
+            405 => (
+                Kind::NotFound,
+                "this version is a delete marker, not an object".into(),
+            ),
             409 | 412 => precondition(doing),
             416 if doing == Doing::Read => changed(),
             501 => {
@@ -181,7 +187,10 @@ impl Failure {
                 (Kind::Denied, what.into())
             }
             // aws-c-sdkutils parses the shared files.
-            15 => (Kind::Usage, "the AWS configuration files are malformed".into()),
+            15 => (
+                Kind::Usage,
+                "the AWS configuration files are malformed".into(),
+            ),
             _ => (Kind::Failure, "the request failed".into()),
         }
     }
@@ -245,16 +254,41 @@ mod tests {
         let cases = [
             (invalid, 404, "<Code>NoSuchKey</Code>", Kind::NotFound),
             (invalid, 404, "", Kind::NotFound),
-            (invalid, 403, "<Error><Code>InvalidObjectState</Code>", Kind::Denied),
+            (
+                invalid,
+                403,
+                "<Error><Code>InvalidObjectState</Code>",
+                Kind::Denied,
+            ),
             (invalid, 400, "<Code>ExpiredToken</Code>", Kind::Denied),
             (invalid, 412, "", Kind::ObjectChanged),
-            (invalid, 400, "<Code>AuthorizationHeaderMalformed</Code>", Kind::Usage),
+            (
+                invalid,
+                400,
+                "<Code>AuthorizationHeaderMalformed</Code>",
+                Kind::Usage,
+            ),
             (invalid, 301, "", Kind::Usage),
-            (invalid, 501, "<Code>NotImplemented</Code>", Kind::Unsupported),
+            (
+                invalid,
+                501,
+                "<Code>NotImplemented</Code>",
+                Kind::Unsupported,
+            ),
             (invalid, 418, "<html>", Kind::Failure),
             (s3::AWS_ERROR_S3_SLOW_DOWN as i32, 0, "", Kind::Unavailable),
-            (io::AWS_IO_SOCKET_CONNECTION_REFUSED as i32, 0, "", Kind::Unavailable),
-            (io::AWS_IO_TLS_ERROR_NEGOTIATION_FAILURE as i32, 0, "", Kind::Unavailable),
+            (
+                io::AWS_IO_SOCKET_CONNECTION_REFUSED as i32,
+                0,
+                "",
+                Kind::Unavailable,
+            ),
+            (
+                io::AWS_IO_TLS_ERROR_NEGOTIATION_FAILURE as i32,
+                0,
+                "",
+                Kind::Unavailable,
+            ),
             (6 * PACKAGE + 9, 0, "", Kind::Denied),
         ];
         for (code, status, body, kind) in cases {

@@ -70,7 +70,11 @@ pub fn open(client: &Client, name: &str, key: &str, version: Option<&str>) -> Re
             }
             total
         }
-        status => return Err(odd(&format!("answered a range request with status {status}"))),
+        status => {
+            return Err(odd(&format!(
+                "answered a range request with status {status}"
+            )));
+        }
     };
     if etag.is_empty() && len > 0 {
         return Err(odd("sends no ETag, so that a change could not be noticed"));
@@ -101,7 +105,12 @@ pub fn exists(client: &Client, name: &str, key: &str) -> Result<Option<bool>> {
 
 /// Gets `range` of the object as one request; `deliver` gets the client's own buffer. Returns a function
 /// that gives up on the request.
-pub fn start(client: &Arc<Client>, object: &Arc<Object>, range: Range<u64>, deliver: Deliver) -> Cancel {
+pub fn start(
+    client: &Arc<Client>,
+    object: &Arc<Object>,
+    range: Range<u64>,
+    deliver: Deliver,
+) -> Cancel {
     let deliver = Arc::new(Mutex::new(Some(deliver)));
     let give = {
         let deliver = deliver.clone();

@@ -262,10 +262,15 @@ fn compare(sent: &[(u64, u32)], review: &UploadReview) -> Option<String> {
     for (number, ((len, crc), part)) in sent.iter().zip(uploaded).enumerate() {
         let number = number + 1;
         if part.size != *len {
-            return Some(format!("part {number} has {} bytes instead of {len}", part.size));
+            return Some(format!(
+                "part {number} has {} bytes instead of {len}",
+                part.size
+            ));
         }
         if part.checksum.as_deref() != Some(base64(*crc).as_str()) {
-            return Some(format!("part {number} was damaged on its way to the network"));
+            return Some(format!(
+                "part {number} was damaged on its way to the network"
+            ));
         }
     }
     None

@@ -49,8 +49,8 @@ impl S3Options {
     /// Fills in the region if nothing gave one and it matters: on EC2 the instance's own region,
     /// else us-east-1.
     pub fn find_region(&mut self) {
-        let disabled = variable("AWS_EC2_METADATA_DISABLED")
-            .is_some_and(|v| v.eq_ignore_ascii_case("true"));
+        let disabled =
+            variable("AWS_EC2_METADATA_DISABLED").is_some_and(|v| v.eq_ignore_ascii_case("true"));
         if self.region.is_none() && self.endpoint_url.is_none() && !disabled {
             self.region = metadata::region(METADATA_LIMIT);
         }

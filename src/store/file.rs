@@ -76,10 +76,8 @@ impl FileSource {
             stamp,
             free: Arc::default(),
         });
-        let tail = shared
-            .read(len.saturating_sub(TAIL_BYTES)..len)?
-            .as_ref()
-            .to_vec();
+        let tail = shared.read(len.saturating_sub(TAIL_BYTES)..len)?;
+        let tail = (*tail).as_ref().to_vec();
 
         let (jobs, queue) = crossbeam_channel::unbounded::<(Range<u64>, Deliver)>();
         let mut readers = Vec::new();
@@ -167,7 +165,10 @@ impl Shared {
         if let Some(stamp) = self.stamp {
             let now = self.file.metadata().map_err(|e| Error::io(what(), e))?;
             if stamp_of(&now) != stamp {
-                let message = format!("{}: the file changed while it was read", self.path.display());
+                let message = format!(
+                    "{}: the file changed while it was read",
+                    self.path.display()
+                );
                 return Err(Error::new(Kind::ObjectChanged, message));
             }
         }

@@ -59,8 +59,7 @@ impl Location {
 }
 
 fn parse_s3(url: &str) -> Result<Location> {
-    let wrong =
-        |what: &str| usage(format!("{url}: {what}: write s3://bucket/key"));
+    let wrong = |what: &str| usage(format!("{url}: {what}: write s3://bucket/key"));
     let rest = url
         .strip_prefix("s3://")
         .ok_or_else(|| wrong("not an S3 location"))?;

@@ -72,7 +72,8 @@ pub fn open_source(location: &Location, options: &S3Options) -> Result<Box<dyn A
     match location {
         Location::File(path) => Ok(Box::new(file::FileSource::open(path)?)),
         Location::Stdio => {
-            let message = "standard input cannot be read by range: copy the archive to a file first";
+            let message =
+                "standard input cannot be read by range: copy the archive to a file first";
             Err(Error::new(Kind::Usage, message))
         }
         #[cfg(feature = "s3")]
@@ -106,9 +107,9 @@ pub fn create_sink(
             Err(Error::new(Kind::Usage, message))
         }
         #[cfg(feature = "s3")]
-        Location::S3 { bucket, key, .. } => {
-            Ok(Box::new(s3::S3Sink::create(bucket, key, overwrite, options)?))
-        }
+        Location::S3 { bucket, key, .. } => Ok(Box::new(s3::S3Sink::create(
+            bucket, key, overwrite, options,
+        )?)),
         #[cfg(not(feature = "s3"))]
         Location::S3 { .. } => Err(built_without_s3(options)),
     }

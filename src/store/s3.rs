@@ -94,12 +94,7 @@ pub struct S3Sink {
 impl S3Sink {
     /// Begins an upload. Unless `overwrite`, an existing object is refused twice: now, before anything is
     /// sent, and again by the server when the upload completes.
-    pub fn create(
-        bucket: &str,
-        key: &str,
-        overwrite: bool,
-        options: &S3Options,
-    ) -> Result<S3Sink> {
+    pub fn create(bucket: &str, key: &str, overwrite: bool, options: &S3Options) -> Result<S3Sink> {
         let name = format!("s3://{bucket}/{key}");
         let client = Client::connect(bucket, options, Purpose::Upload)?;
         if !overwrite && get::exists(&client, &name, key)? == Some(true) {
