@@ -31,6 +31,9 @@ fn what_is_missing_is_not_found() {
         assert_eq!(kind(open("missing", &options)), Kind::NotFound);
         let other = S3Source::open("nobucket", "k", None, &options);
         assert_eq!(kind(other), Kind::NotFound);
+        if server.accepts_any_bucket {
+            continue;
+        }
         let mut sink: Box<dyn ArchiveSink> =
             Box::new(S3Sink::create("nobucket", "k", false, &options).unwrap());
         let written = sink.write(b"x").and_then(|()| sink.finish());

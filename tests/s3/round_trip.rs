@@ -60,7 +60,7 @@ fn storage_class_tags_and_encryption_arrive() {
     let server = S3Server::moto(&["bucket"]);
     let mut options = options(&server.url());
     options.storage_class = Some("STANDARD_IA".into());
-    options.tags = vec![("team".into(), "a b&c".into()), ("x".into(), "1".into())];
+    options.tags = vec![("team".into(), "a b+c=d".into()), ("x".into(), "1".into())];
     options.encryption = Encryption::Kms {
         key_id: Some("alias/mine".into()),
     };
@@ -75,11 +75,7 @@ fn storage_class_tags_and_encryption_arrive() {
         assert!(head.contains(line), "{line} in {head}");
     }
     let (_, _, tags) = server.http("GET", "/bucket/kms?tagging", "");
-    for text in [
-        "<Key>team</Key>",
-        "<Value>a b&amp;c</Value>",
-        "<Key>x</Key>",
-    ] {
+    for text in ["<Key>team</Key>", "<Value>a b+c=d</Value>", "<Key>x</Key>"] {
         assert!(tags.contains(text), "{text} in {tags}");
     }
     options.encryption = Encryption::Aes256;

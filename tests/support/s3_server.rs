@@ -25,6 +25,8 @@ pub struct S3Server {
     pub address: SocketAddr,
     /// Where s3s-fs keeps `bucket/key`.
     pub directory: tempfile::TempDir,
+    /// s3s-fs makes a bucket for a multipart upload to none.
+    pub accepts_any_bucket: bool,
 }
 
 impl S3Server {
@@ -74,6 +76,7 @@ impl S3Server {
             child,
             address,
             directory,
+            accepts_any_bucket: positional,
         };
         let begun = Instant::now();
         while TcpStream::connect(address).is_err() {
