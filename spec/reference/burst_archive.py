@@ -101,7 +101,7 @@ def parse_local(b: memoryview, offset: int) -> tuple[Entry, int]:
     payload = dict(fields)
     need(method == 93 or 0x7562 in payload, a, "method 0 without pad field")
     pad = payload.get(0x7562, b"")
-    need(len(pad) <= 65000 and not any(pad), a, "pad field too long or not zero")
+    need(len(pad) <= 65000, a, "pad field too long")
     need((1 in payload) == (bit3 or ONES32 in (csize, usize)), a, "ZIP64 field missing or superfluous")
     need(version == (63 if method == 93 else 45 if 1 in payload else 20), a, f"version needed {version}")
     if 1 in payload:
@@ -226,7 +226,7 @@ def check_entry(e: Entry, external: int) -> None:
     need(not e.descriptor, "method", "bit 3 with method 0")
     need(e.csize == e.usize, "method", f"sizes of the STORE entry {e.name!r} differ")
     if fmt == stat.S_IFLNK:
-        need(e.usize >= 1 and (e.usize <= 4095 or e.target is not None), "method", "length of a link target")
+        need(1 <= e.usize <= (4095 if e.target is None else 12285), "method", "length of a link target")
     elif fmt != stat.S_IFREG:
         need(e.usize == 0, "method", f"{e.name!r} has data")
 
@@ -419,6 +419,7 @@ class Archive:
         for e in self.entries:
             if e.overflow:
                 where, n, crc = e.overflow
+                where += t.data_end
                 need(where == at and n <= LIST_LIMIT and at + n <= t.map_offset, a, f"overflow list of {e.name!r}")
                 b = self.read(where, n)
                 need(crc32c(b) == crc, a, f"CRC-32C of the overflow list of {e.name!r}")

@@ -90,11 +90,10 @@ impl Client {
         if let Some(tls) = &tls {
             config.tls_connection_options(TlsConnectionOptions::new(tls));
         }
-        if let Some(provider) = credentials(&allocator, &mut runtime.bootstrap, tls.as_ref(), options)? {
-            // S3 alone wants the path encoded once in the signature.
-            let signing = init_signing_config(region, provider, Some(SigningAlgorithm::SigV4), None, Some(false));
-            config.signing_config(signing);
-        }
+        let provider = credentials(&allocator, &mut runtime.bootstrap, tls.as_ref(), options)?;
+        // S3 alone wants the path encoded once in the signature.
+        let sig_v4 = Some(SigningAlgorithm::SigV4);
+        config.signing_config(init_signing_config(region, provider, sig_v4, None, Some(false)));
         let s3 = CrtClient::new(&allocator, config).map_err(broken("the S3 client"))?;
 
         let mut headers = Vec::new();
@@ -333,9 +332,9 @@ fn credentials(
     bootstrap: &mut ClientBootstrap,
     tls_ctx: Option<&TlsContext>,
     options: &S3Options,
-) -> Result<Option<CredentialsProvider>> {
+) -> Result<CredentialsProvider> {
     let provider = match &options.credentials {
-        Credentials::Anonymous => return Ok(None),
+        Credentials::Anonymous => CredentialsProvider::new_anonymous(allocator),
         Credentials::Static { access_key_id, secret_access_key, session_token } => CredentialsProvider::new_static(
             allocator,
             CredentialsProviderStaticOptions {
@@ -353,7 +352,7 @@ fn credentials(
             CredentialsProviderChainDefaultOptions { bootstrap, tls_ctx },
         ),
     };
-    provider.map(Some).map_err(|e| {
+    provider.map_err(|e| {
         let message = format!("no credentials: {e} ({:?})", options.credentials);
         Error::new(Kind::Denied, message)
     })

@@ -1,5 +1,6 @@
 //! What a failed request means: from CRT error code, HTTP status and S3's XML to one of our errors.
 
+use mountpoint_s3_crt::common::error::Error as CrtError;
 use mountpoint_s3_crt::s3::client::MetaRequestResult;
 use mountpoint_s3_crt_sys::{aws_io_errors as io, aws_s3_errors as s3};
 
@@ -38,6 +39,18 @@ impl Failure {
             region: find("x-amz-bucket-region"),
             content_range: find("Content-Range"),
             body: result.error_response_body.map(|b| b.to_string_lossy().into_owned()).unwrap_or_default(),
+        }
+    }
+
+    /// A failure known by its error code alone.
+    pub fn of_attempt(error: CrtError) -> Failure {
+        Failure {
+            code: error.raw_error(),
+            text: error.to_string(),
+            status: 0,
+            body: String::new(),
+            region: None,
+            content_range: None,
         }
     }
 
@@ -146,15 +159,9 @@ impl Failure {
     }
 
     fn by_crt_code(&self, host: &str) -> (Kind, String) {
-        let tls = [
-            io::AWS_IO_TLS_ERROR_NEGOTIATION_FAILURE,
-            io::AWS_IO_TLS_ERROR_ALERT_RECEIVED,
-            io::AWS_IO_TLS_CTX_ERROR,
-            io::AWS_IO_TLS_VERSION_UNSUPPORTED,
-        ];
         let dns = [io::AWS_IO_DNS_QUERY_FAILED, io::AWS_IO_DNS_INVALID_NAME, io::AWS_IO_DNS_NO_ADDRESS_FOR_HOST];
         let is = |code: io| self.code == code as i32;
-        if tls.into_iter().any(is) {
+        if is_tls(self.code) {
             let what = format!(
                 "no TLS connection to {host}: is its certificate signed by a known authority? \
                  (AWS_CA_BUNDLE names a file of others)"
@@ -186,6 +193,18 @@ impl Failure {
         };
         (Kind::Usage, what)
     }
+}
+
+/// No attempt will get a TLS connection that one was refused, and each costs 10 to 30 seconds: so long
+/// s2n hides from the peer when a handshake failed.
+pub(super) fn is_tls(code: i32) -> bool {
+    let tls = [
+        io::AWS_IO_TLS_ERROR_NEGOTIATION_FAILURE,
+        io::AWS_IO_TLS_ERROR_ALERT_RECEIVED,
+        io::AWS_IO_TLS_CTX_ERROR,
+        io::AWS_IO_TLS_VERSION_UNSUPPORTED,
+    ];
+    tls.into_iter().any(|known| code == known as i32)
 }
 
 fn changed() -> (Kind, String) {

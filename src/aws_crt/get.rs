@@ -1,13 +1,13 @@
 //! Reading an object: its tail when it is opened, then ranges, each as one request.
 
 use std::ops::Range;
-use std::sync::mpsc::{RecvTimeoutError, sync_channel};
+use std::sync::mpsc::{channel, sync_channel};
 use std::sync::{Arc, Mutex};
 
-use mountpoint_s3_crt::s3::client::MetaRequestType;
+use mountpoint_s3_crt::s3::client::{MetaRequestOptions, MetaRequestType};
 
 use super::client::{Client, Piece, Reply, lock};
-use super::failure::{Doing, Failure};
+use super::failure::{Doing, Failure, is_tls};
 use crate::error::{Error, Kind, Result};
 use crate::store::{Bytes, Deliver, TAIL_BYTES};
 
@@ -25,29 +25,38 @@ pub struct Object {
 }
 
 /// Opens an object with a single request: a range from the end gives length, ETag and tail at once.
+/// A server that cannot do that is asked twice, first with HEAD.
 ///
 /// A server that ignores such ranges sends the whole object, which is then held in memory while it
 /// arrives; S3 and the servers we know do not.
-pub fn open(client: &Client, name: &str, key: &str, version: Option<&str>) -> Result<Object> {
+pub fn open(client: &Arc<Client>, name: &str, key: &str, version: Option<&str>) -> Result<Arc<Object>> {
     let range = format!("bytes=-{TAIL_BYTES}");
     let mut options = client.request("GET", key, version, &[("Range", &range)])?;
     options.operation_name("GetObject");
-    let reply = wait(client, name, MetaRequestType::Default, options)?;
-    let object = |etag, len, tail| Object {
-        name: name.to_owned(),
-        key: key.to_owned(),
-        version: version.map(str::to_owned),
-        etag,
-        len,
-        tail,
+    let object = |etag, len, tail| {
+        Arc::new(Object {
+            name: name.to_owned(),
+            key: key.to_owned(),
+            version: version.map(str::to_owned),
+            etag,
+            len,
+            tail,
+        })
     };
-    let reply = match reply {
-        Ok(reply) => reply,
+    let reply = match wait(client, name, options, true)? {
+        Outcome::Reply(reply) => reply,
         // There is no last byte in an empty object.
-        Err(failure) if failure.status == 416 && is_empty(&failure) => {
+        Outcome::Failure(failure) if failure.status == 416 && is_empty(&failure) => {
             return Ok(object(String::new(), 0, Vec::new()));
         }
-        Err(failure) => return Err(failure.into_error(name, client.host(), Doing::Read)),
+        Outcome::Failure(failure) if failure.status == 501 => {
+            return open_with_head(client, object, name, key, version);
+        }
+        Outcome::Failure(failure) => {
+            return Err(failure.into_error(name, client.host(), Doing::Read));
+        }
+        // Some servers fail when the object is shorter than the range.
+        Outcome::ServerError => return open_with_head(client, object, name, key, version),
     };
     let odd = |what: &str| Error::new(Kind::Unsupported, format!("{name}: the server {what}"));
     let etag = reply.header("ETag").unwrap_or_default();
@@ -68,12 +77,42 @@ pub fn open(client: &Client, name: &str, key: &str, version: Option<&str>) -> Re
             }
             total
         }
-        status => return Err(odd(&format!("answered a range request with status {status}"))),
+        status => {
+            return Err(odd(&format!("answered a range request with status {status}")));
+        }
     };
     if etag.is_empty() && len > 0 {
         return Err(odd("sends no ETag, so that a change could not be noticed"));
     }
     Ok(object(etag, len, tail))
+}
+
+fn open_with_head(
+    client: &Arc<Client>,
+    object: impl Fn(String, u64, Vec<u8>) -> Arc<Object>,
+    name: &str,
+    key: &str,
+    version: Option<&str>,
+) -> Result<Arc<Object>> {
+    let mut options = client.request("HEAD", key, version, &[])?;
+    options.operation_name("HeadObject");
+    let reply = match wait(client, name, options, false)? {
+        Outcome::Reply(reply) => reply,
+        Outcome::Failure(failure) => {
+            return Err(failure.into_error(name, client.host(), Doing::Read));
+        }
+        Outcome::ServerError => return Err(no_answer(client, name)),
+    };
+    let odd = |what: &str| Error::new(Kind::Unsupported, format!("{name}: the server {what}"));
+    let len = reply.header("Content-Length").and_then(|l| l.parse().ok());
+    let len: u64 = len.ok_or_else(|| odd("does not tell the length of the object"))?;
+    let etag = reply.header("ETag").unwrap_or_default();
+    if etag.is_empty() && len > 0 {
+        return Err(odd("sends no ETag, so that a change could not be noticed"));
+    }
+    let found = object(etag.clone(), len, Vec::new());
+    let tail = read(client, &found, len.saturating_sub(TAIL_BYTES)..len)?;
+    Ok(object(etag, len, (*tail).as_ref().to_vec()))
 }
 
 /// `Content-Range: bytes */0`, or no such header at all.
@@ -88,13 +127,28 @@ fn is_empty(failure: &Failure) -> bool {
 pub fn exists(client: &Client, name: &str, key: &str) -> Result<Option<bool>> {
     let mut options = client.request("HEAD", key, None, &[])?;
     options.operation_name("HeadObject");
-    match wait(client, name, MetaRequestType::Default, options)? {
-        Ok(_) => Ok(Some(true)),
-        Err(failure) if failure.status == 404 => Ok(Some(false)),
+    match wait(client, name, options, false)? {
+        Outcome::Reply(_) => Ok(Some(true)),
+        Outcome::Failure(failure) if failure.status == 404 => Ok(Some(false)),
         // A caller who may write but not list or read gets this for any name.
-        Err(failure) if failure.status == 403 => Ok(None),
-        Err(failure) => Err(failure.into_error(name, client.host(), Doing::Read)),
+        Outcome::Failure(failure) if failure.status == 403 => Ok(None),
+        Outcome::Failure(failure) => Err(failure.into_error(name, client.host(), Doing::Read)),
+        Outcome::ServerError => Err(no_answer(client, name)),
     }
+}
+
+/// Gets `range` of the object and waits for it.
+pub fn read(client: &Arc<Client>, object: &Arc<Object>, range: Range<u64>) -> Result<Bytes> {
+    let (send, receive) = sync_channel(1);
+    let deliver = Box::new(move |result| {
+        // Nobody waits any more after a timeout.
+        let _ = send.send(result);
+    });
+    let cancel = start(client, object, range, deliver);
+    receive.recv_timeout(client.stall_timeout()).unwrap_or_else(|_| {
+        cancel();
+        Err(no_answer(client, &object.name))
+    })
 }
 
 /// Gets `range` of the object as one request; `deliver` gets the client's own buffer. Returns a function
@@ -197,27 +251,40 @@ fn check(mut reply: Reply, object: &Object, range: &Range<u64>) -> Result<Bytes>
     Ok(Box::new(piece))
 }
 
-/// Sends a request and waits for its end. The outer error is ours, the inner one the server's.
-fn wait(
-    client: &Client,
-    name: &str,
-    request_type: MetaRequestType,
-    options: mountpoint_s3_crt::s3::client::MetaRequestOptions,
-) -> Result<std::result::Result<Reply, Failure>> {
-    let (send, receive) = sync_channel(1);
-    let (id, _) = client.send(options, request_type, move |result| {
-        // Nobody waits any more after a timeout.
-        let _ = send.send(result);
-    })?;
-    match receive.recv_timeout(client.stall_timeout()) {
-        Ok(result) => Ok(result),
-        Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
-            client.cancel(id);
-            let message =
-                format!("{name}: no answer from {} within {} s", client.host(), client.stall_timeout().as_secs_f32());
-            Err(Error::new(Kind::Deadline, message))
+enum Outcome {
+    Reply(Reply),
+    Failure(Failure),
+    /// Status 500 at the first attempt.
+    ServerError,
+}
+
+/// Sends a request that is not split, and waits for its end; on request only until a first status 500.
+fn wait(client: &Client, name: &str, mut options: MetaRequestOptions, stop_at_500: bool) -> Result<Outcome> {
+    let (send, receive) = channel();
+    let ended = send.clone();
+    // Called at the end of every attempt. Nobody listens any more after a timeout.
+    options.on_telemetry(move |attempt| {
+        if is_tls(attempt.error().raw_error()) {
+            let _ = send.send(Outcome::Failure(Failure::of_attempt(attempt.error())));
+        } else if stop_at_500 && attempt.status_code() == Some(500) {
+            let _ = send.send(Outcome::ServerError);
         }
-    }
+    });
+    let (id, _) = client.send(options, MetaRequestType::Default, move |result| {
+        let _ = ended.send(match result {
+            Ok(reply) => Outcome::Reply(reply),
+            Err(failure) => Outcome::Failure(failure),
+        });
+    })?;
+    let outcome = receive.recv_timeout(client.stall_timeout());
+    // Does nothing to a request that has ended.
+    client.cancel(id);
+    outcome.map_err(|_| no_answer(client, name))
+}
+
+fn no_answer(client: &Client, name: &str) -> Error {
+    let message = format!("{name}: no answer from {} within {} s", client.host(), client.stall_timeout().as_secs_f32());
+    Error::new(Kind::Deadline, message)
 }
 
 fn join(pieces: Vec<Piece>) -> Vec<u8> {

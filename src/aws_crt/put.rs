@@ -9,13 +9,14 @@ use std::thread::Thread;
 use std::time::{Duration, Instant};
 
 use crc_fast::{CrcAlgorithm, Digest};
+use mountpoint_s3_crt::common::error::Error as CrtError;
 use mountpoint_s3_crt::s3::client::{
     ChecksumAlgorithm, ChecksumConfig, MetaRequest, MetaRequestType, UploadReview, UploadReviewOutcome,
 };
 
 use super::address::encode_query_value;
 use super::client::{Client, lock};
-use super::failure::{Doing, Failure};
+use super::failure::{Doing, Failure, is_tls};
 use crate::error::{Error, Kind, Result};
 use crate::store::{Encryption, MAX_UPLOAD_PARTS, S3Options};
 
@@ -33,10 +34,23 @@ pub struct Upload {
     name: String,
     part_size: u64,
     sent: Arc<Mutex<Sent>>,
-    /// When the last request of this upload ended.
-    progress: Arc<Mutex<Instant>>,
+    progress: Arc<Mutex<Progress>>,
     result: Receiver<std::result::Result<(), Failure>>,
     ended: bool,
+}
+
+/// What the attempts of this upload's requests came to.
+struct Progress {
+    /// When the last one ended.
+    last: Instant,
+    /// An error that no further attempt can mend.
+    fatal: Option<CrtError>,
+}
+
+impl Progress {
+    fn patient(&self, patience: Duration) -> bool {
+        self.fatal.is_none() && self.last.elapsed() < patience
+    }
 }
 
 /// What was handed to the CRT, part by part, to be compared with what it says it has uploaded.
@@ -83,9 +97,15 @@ impl Upload {
                 Some(_) => UploadReviewOutcome::Abort,
             }
         });
-        let progress = Arc::new(Mutex::new(Instant::now()));
+        let progress = Arc::new(Mutex::new(Progress { last: Instant::now(), fatal: None }));
         let seen = progress.clone();
-        request.on_telemetry(move |_| *lock(&seen) = Instant::now());
+        request.on_telemetry(move |attempt| {
+            let mut progress = lock(&seen);
+            progress.last = Instant::now();
+            if is_tls(attempt.error().raw_error()) {
+                progress.fatal = Some(attempt.error());
+            }
+        });
 
         let (send, result) = sync_channel(1);
         let (_, request) = client.send(request, MetaRequestType::PutObject, move |r| {
@@ -153,8 +173,8 @@ impl Upload {
             let progress = self.progress.clone();
             let patience = self.patience();
             // The time spent outside of here, making the data, is not a stall.
-            *lock(&progress) = Instant::now();
-            let written = wait(self.request.write(bytes, eof), || lock(&progress).elapsed() < patience);
+            lock(&progress).last = Instant::now();
+            let written = wait(self.request.write(bytes, eof), || lock(&progress).patient(patience));
             match written {
                 Some(Ok(rest)) => bytes = rest,
                 // The reason is in the result of the whole request.
@@ -189,7 +209,7 @@ impl Upload {
     }
 
     fn check_stall(&self) -> Result<()> {
-        if lock(&self.progress).elapsed() < self.patience() { Ok(()) } else { Err(self.stalled()) }
+        if lock(&self.progress).patient(self.patience()) { Ok(()) } else { Err(self.stalled()) }
     }
 
     fn patience(&self) -> Duration {
@@ -197,6 +217,10 @@ impl Upload {
     }
 
     fn stalled(&self) -> Error {
+        if let Some(error) = lock(&self.progress).fatal.take() {
+            let failure = Failure::of_attempt(error);
+            return failure.into_error(&self.name, self.client.host(), Doing::Write);
+        }
         let message = format!("{}: the upload made no progress for {} s", self.name, self.patience().as_secs_f32());
         Error::new(Kind::Deadline, message)
     }

@@ -1,9 +1,14 @@
 //! The command line: the only code that reads flags or the environment, and the only code that prints.
 
 mod exit_code;
+mod ls;
 mod output;
+mod pipeline_args;
+mod restore;
 mod s3_args;
+mod signals;
 mod snapshot;
+mod verify;
 
 use std::process::ExitCode;
 
@@ -19,7 +24,10 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Restore(restore::RestoreArgs),
     Snapshot(snapshot::SnapshotArgs),
+    Ls(ls::LsArgs),
+    Verify(verify::VerifyArgs),
 }
 
 /// Runs the program.
@@ -27,7 +35,10 @@ pub fn main() -> ExitCode {
     // clap exits with 2 for a wrong command line and 0 for --help and --version.
     let cli = Cli::parse();
     let result = match cli.command {
+        Command::Restore(args) => restore::run(args),
         Command::Snapshot(args) => snapshot::run(args),
+        Command::Ls(args) => ls::run(args),
+        Command::Verify(args) => verify::run(args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

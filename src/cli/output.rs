@@ -23,8 +23,8 @@ pub fn rate(n: u64, time: Duration) -> String {
 }
 
 /// A byte progress bar on standard error; hidden unless that is a terminal.
-pub fn progress_bar(total: Option<u64>) -> ProgressBar {
-    if !std::io::stderr().is_terminal() {
+pub fn progress_bar(total: Option<u64>, quiet: bool) -> ProgressBar {
+    if quiet || !std::io::stderr().is_terminal() {
         return ProgressBar::hidden();
     }
     let bar = match total {
@@ -40,9 +40,13 @@ fn style(template: &str) -> ProgressStyle {
     ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
 }
 
-/// A count with its noun: "1 file", "2 files".
+/// A count with its noun: "1 file", "2 directories".
 pub fn count(n: u64, noun: &str) -> String {
-    if n == 1 { format!("1 {noun}") } else { format!("{n} {noun}s") }
+    match (n, noun.strip_suffix('y')) {
+        (1, _) => format!("1 {noun}"),
+        (_, Some(stem)) => format!("{n} {stem}ies"),
+        (_, None) => format!("{n} {noun}s"),
+    }
 }
 
 /// A path from an archive for a line of output: newlines and other control characters are escaped.
@@ -61,7 +65,8 @@ mod tests {
     fn numbers() {
         assert_eq!(bytes(999), "999 B");
         assert_eq!(bytes(1_380_000_000), "1.38 GB");
-        assert_eq!(count(1, "file"), "1 file");
+        assert_eq!(count(1, "entry"), "1 entry");
+        assert_eq!(count(2, "entry"), "2 entries");
         assert_eq!(path(b"a\nb"), "a\\nb");
         assert_eq!(path("ä".as_bytes()), "ä");
     }

@@ -52,7 +52,7 @@ impl S3Args {
     /// Flags over environment over defaults; only a location on S3 needs any of them.
     pub fn options(&self, location: &Location) -> Result<S3Options> {
         let mut options = match location {
-            Location::S3 { .. } => self.from_environment()?,
+            Location::S3 { .. } => self.environment()?,
             _ => S3Options::default(),
         };
         if let Some(url) = &self.endpoint_url {
@@ -83,12 +83,12 @@ impl S3Args {
     }
 
     #[cfg(feature = "s3")]
-    fn from_environment(&self) -> Result<S3Options> {
+    fn environment(&self) -> Result<S3Options> {
         S3Options::from_environment(self.profile.as_deref())
     }
 
     #[cfg(not(feature = "s3"))]
-    fn from_environment(&self) -> Result<S3Options> {
+    fn environment(&self) -> Result<S3Options> {
         Ok(S3Options::default())
     }
 }

@@ -47,6 +47,14 @@ pub fn set_xattr(fd: BorrowedFd<'_>, name: &[u8], value: &[u8]) -> io::Result<()
     Ok(Errno::result(result).map(drop)?)
 }
 
+/// Removes one extended attribute. ENODATA if there is none of that name.
+pub fn remove_xattr(fd: BorrowedFd<'_>, name: &[u8]) -> io::Result<()> {
+    let name = CString::new(name)?;
+    // SAFETY: fremovexattr reads a NUL-terminated name, which is alive here.
+    let result = unsafe { libc::fremovexattr(fd.as_raw_fd(), name.as_ptr()) };
+    Ok(Errno::result(result).map(drop)?)
+}
+
 /// [`set_owner`] for anything that has the name in `dir`.
 pub fn set_owner_at(dir: BorrowedFd<'_>, name: &[u8], uid: u32, gid: u32) -> io::Result<()> {
     let (uid, gid) = owner(uid, gid)?;

@@ -67,7 +67,12 @@ impl Spool {
 
     /// All bytes from the start.
     pub fn reader(&self) -> SpoolReader<'_> {
-        SpoolReader { spool: self, offset: 0 }
+        self.reader_at(0)
+    }
+
+    /// All bytes from `offset`.
+    pub fn reader_at(&self, offset: u64) -> SpoolReader<'_> {
+        SpoolReader { spool: self, offset }
     }
 }
 

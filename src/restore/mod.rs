@@ -1,1 +1,93 @@
-//! (to be written)
+//! From an archive to what it describes: a file tree, a list, a verdict.
+//!
+//! ```text
+//! fetch_directory -> pipeline (plan parts, fetch, verify) -> Sink
+//!                                                             |- mounted: a tree on a mounted file system
+//!                                                             `- verify: nothing but checks
+//! pipe: the same for standard input, which has no ranges
+//! ```
+//!
+//! A part is handed to the sink only after its checksum and its whole structure were found right. The sink gets
+//! parts in any order and from several threads; it never sees the network, and the pipeline never sees a file.
+
+mod deferred;
+pub mod fetch_directory;
+mod file_table;
+mod finish;
+mod mounted;
+mod pipe;
+mod pipeline;
+mod report;
+mod selection;
+mod target;
+mod verify;
+mod write_extent;
+
+use std::path::Path;
+use std::sync::atomic::{AtomicI32, Ordering};
+
+pub use fetch_directory::Archive;
+pub use pipeline::{PipelineOptions, Sink, VerifiedPart};
+pub use report::Report;
+pub use selection::Selection;
+pub use verify::{VerifyReport, verify};
+
+use crate::error::{Error, Kind, Result};
+
+/// Called now and then with the number of archive bytes that were dealt with since the last call.
+pub type Progress<'a> = &'a (dyn Fn(u64) + Sync);
+
+/// Set to a signal's number to make a run stop at the next opportunity; 0 = go on.
+pub type StopFlag = AtomicI32;
+
+/// How to restore.
+#[derive(Debug, Clone, Default)]
+pub struct RestoreOptions {
+    pub pipeline: PipelineOptions,
+    /// Merge into a target that is not empty: never deletes, replaces only regular files and links.
+    pub into_existing: bool,
+    /// Restore only these paths and what is below them; empty = everything.
+    pub paths: Vec<Vec<u8>>,
+    /// Never use encoded writes: decompress everything.
+    pub no_encoded_writes: bool,
+}
+
+/// Restores an archive into `target`, reading its parts by range.
+pub fn restore(
+    archive: &Archive,
+    target: &Path,
+    options: &RestoreOptions,
+    progress: Progress<'_>,
+    stop: &StopFlag,
+) -> Result<Report> {
+    let selection = Selection::new(&options.paths, archive)?;
+    let root = archive.root_attributes()?;
+    let target = target::Target::prepare(target, options.into_existing, root.is_some())?;
+    let sink = mounted::MountedSink::new(&target, archive, options)?;
+    let fetched = pipeline::run(archive, &selection, &sink, &options.pipeline, progress, stop)?;
+    let mut report = sink.finish(stop)?;
+    report.fetched = fetched;
+    let root = if selection.is_everything() { root } else { None };
+    target.complete(root.as_ref(), &archive.marker())?;
+    Ok(report)
+}
+
+/// Restores an archive that comes as a stream of bytes. Structure is checked as it comes, checksums at the end,
+/// so that a damaged archive is found out only after most of it was written; the target then stays incomplete.
+pub fn restore_stream(
+    input: &mut dyn std::io::Read,
+    target: &Path,
+    options: &RestoreOptions,
+    progress: Progress<'_>,
+    stop: &StopFlag,
+) -> Result<Report> {
+    pipe::restore(input, target, options, progress, stop)
+}
+
+/// An error if a signal asked to stop.
+fn check_stop(stop: &StopFlag) -> Result<()> {
+    match stop.load(Ordering::Relaxed) {
+        0 => Ok(()),
+        signal => Err(Error::new(Kind::Interrupted(signal), format!("stopped by signal {signal}"))),
+    }
+}

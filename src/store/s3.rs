@@ -2,7 +2,6 @@
 
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::mpsc::sync_channel;
 
 use super::{ArchiveSink, ArchiveSource, Bytes, Deliver, S3Options, check_range};
 use crate::aws_crt::{Client, Purpose, get, put};
@@ -23,7 +22,7 @@ impl S3Source {
             None => format!("s3://{bucket}/{key}"),
         };
         let client = Arc::new(Client::connect(bucket, options, Purpose::Download)?);
-        let object = Arc::new(get::open(&client, &name, key, version)?);
+        let object = get::open(&client, &name, key, version)?;
         Ok(S3Source { version: object.etag.trim_matches('"').to_owned(), object, client })
     }
 }
@@ -54,23 +53,7 @@ impl ArchiveSource for S3Source {
 
     fn read(&self, range: Range<u64>) -> Result<Bytes> {
         check_range(&range, self.object.len)?;
-        let (send, receive) = sync_channel(1);
-        let deliver = Box::new(move |result| {
-            // Nobody waits any more after a timeout.
-            let _ = send.send(result);
-        });
-        let cancel = get::start(&self.client, &self.object, range.clone(), deliver);
-        receive.recv_timeout(self.client.stall_timeout()).unwrap_or_else(|_| {
-            cancel();
-            let message = format!(
-                "{}: bytes {}..{} did not arrive within {} s",
-                self.object.name,
-                range.start,
-                range.end,
-                self.client.stall_timeout().as_secs_f32()
-            );
-            Err(Error::new(Kind::Deadline, message))
-        })
+        get::read(&self.client, &self.object, range)
     }
 }
 

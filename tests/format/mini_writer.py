@@ -10,30 +10,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import zstandard
+from burst_frames import crc32c  # slow to do in Python; tested against a plain one
 
 GRID = 8 << 20
 IDENT = bytes(range(16))
 EXTENT = 131072
 Hooks = dict[str, Callable[[bytearray], None]]
-
-
-def _crc_table() -> list[int]:
-    table = []
-    for n in range(256):
-        for _ in range(8):
-            n = n >> 1 ^ (0x82F63B78 if n & 1 else 0)
-        table.append(n)
-    return table
-
-
-_TABLE = _crc_table()
-
-
-def crc32c(data: bytes) -> int:
-    c = 0xFFFFFFFF
-    for b in data:
-        c = _TABLE[(c ^ b) & 255] ^ c >> 8
-    return c ^ 0xFFFFFFFF
 
 
 def skippable(length: int, magic: int = 0x184D2A5B) -> bytes:
@@ -192,7 +174,7 @@ def build(items: list[Item], root: bytes = b"", hooks: Hooks | None = None, zip6
     for n, i in enumerate(items):
         attrs = i.attributes
         if i.overflow:
-            where = len(data) + len(attributes)
+            where = len(attributes)
             attrs += attribute(0x85, struct.pack("<QII", where, len(i.overflow), crc32c(i.overflow)))
             attributes += i.overflow
         burst = b"BRST" + struct.pack("<qI", i.mtime, i.ns) + attrs
@@ -213,7 +195,7 @@ def build(items: list[Item], root: bytes = b"", hooks: Hooks | None = None, zip6
             kind, value = 2, struct.unpack_from("<Q", data, p + 40)[0]
         elif p > i.offset:
             end = items[n + 1].offset if n + 1 < len(items) else len(data)
-            kind, value = 3, p - (end - i.csize)
+            kind, value = 3, max(0, p - (end - i.csize))  # a header over the grid has no right value
         part_map += struct.pack("<IB3xQQQ", crc32c(data[p:p + GRID]), kind, n, value, header_at[n])
     part_map = hook("map", part_map)
     table = hook("table", b"".join(struct.pack("<I", crc32c(directory[k:k + (1 << 20)]))
@@ -243,3 +225,41 @@ def build(items: list[Item], root: bytes = b"", hooks: Hooks | None = None, zip6
 def noise(n: int, seed: int = 1) -> bytes:
     """Incompressible bytes, the same at every run."""
     return random.Random(seed).randbytes(n)
+
+
+def write_sparse(path: str, size: int) -> None:
+    """An archive with one stored file of `size` zeros (4 GiB or more: all ZIP64 fields), itself a sparse file."""
+    crc, chunk = 0, bytes(1 << 24)
+    for at in range(0, size, len(chunk)):
+        crc = zlib.crc32(chunk[:size - at], crc)
+    name = b"zeros"
+    same = struct.pack("<HHH", 45, 0, 0) + dos(0)
+    local = b"PK\3\4" + same + struct.pack("<IIIHHHHQQ", crc, 0xFFFFFFFF, 0xFFFFFFFF, len(name), 0, 1, 16, size, size)
+    pad = 4096 - len(local) - len(name) - 4
+    local = local[:30] + name + local[30:] + struct.pack("<HH", 0x7562, pad) + bytes(pad)
+    local = local[:28] + struct.pack("<H", 4096 - 30 - len(name)) + local[30:]
+    data_end = 4096 + size
+    extra = struct.pack("<HHQQ", 1, 16, size, size) + struct.pack("<HHBi", 0x5455, 5, 1, 0)
+    extra += struct.pack("<HHBBIBI", 0x7875, 11, 1, 4, 0, 4, 0) + struct.pack("<HH4sqI", 0x7542, 16, b"BRST", 0, 0)
+    directory = b"PK\1\2" + struct.pack("<H", 0x033F) + same + struct.pack(
+        "<IIIHHHHHII", crc, 0xFFFFFFFF, 0xFFFFFFFF, len(name), len(extra), 0, 0, 0, 0o100644 << 16, 0) + name + extra
+    zero, first = crc32c(bytes(GRID)), crc32c(local + bytes(GRID - 4096))
+    part_map = b""
+    for p in range(0, data_end, GRID):
+        crc = first if p == 0 else zero if p + GRID <= data_end else crc32c(bytes(data_end - p))
+        part_map += struct.pack("<IB3xQQQ", crc, 3 if p else 1, 0, p - 4096 if p else 0, 0)
+    table = struct.pack("<I", crc32c(directory))
+    map_at = data_end + 8
+    dir_at = map_at + len(part_map) + len(table) + 192
+    end = b"PK\6\6" + struct.pack("<QHHIIQQQQ", 44, 0x033F, 45, 0, 0, 1, 1, len(directory), dir_at)
+    end += b"PK\6\7" + struct.pack("<IQI", 0, dir_at + len(directory), 1)
+    end += b"PK\5\6" + struct.pack("<HHHHIIH", 0, 0, 1, 1, len(directory), 0xFFFFFFFF, 0)
+    trailer = struct.pack(
+        "<8sHHIQQ16sQQQIIQQIIQQQQQQQ16xI", b"BURSTTRL", 1, 0, 192, 0, 0, IDENT, dir_at + len(directory) + len(end),
+        data_end, 0, 0, 32, map_at, len(part_map) // 32, crc32c(part_map + table), 0, map_at + len(part_map),
+        dir_at, len(directory), 1, 0, size, GRID, 192)
+    trailer += struct.pack("<I8s", crc32c(trailer), b"BURSTEND")
+    with open(path, "wb") as f:
+        f.write(local)
+        f.seek(data_end)
+        f.write(b"BURSTATR" + part_map + table + trailer + directory + end)

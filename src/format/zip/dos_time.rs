@@ -14,9 +14,16 @@ pub fn from_timestamp(t: Timestamp) -> (u16, u16) {
     (time as u16, date as u16)
 }
 
+/// "2024-02-29 12:34:56", in UTC.
+pub fn utc(t: Timestamp) -> String {
+    let (days, in_day) = (t.seconds.div_euclid(86_400), t.seconds.rem_euclid(86_400));
+    let (year, month, day) = civil_from_days(days);
+    format!("{year:04}-{month:02}-{day:02} {:02}:{:02}:{:02}", in_day / 3600, in_day / 60 % 60, in_day % 60)
+}
+
 /// Gregorian date of a day number counted from 1970-01-01 (years count from March so that leap days come last).
 fn civil_from_days(days: i64) -> (i64, i64, i64) {
-    let z = days + 719_468;
+    let z = days.saturating_add(719_468);
     let era = z.div_euclid(146_097);
     let day_of_era = z.rem_euclid(146_097);
     let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
@@ -33,6 +40,12 @@ mod tests {
 
     fn dos(seconds: i64) -> (u16, u16) {
         from_timestamp(Timestamp { seconds, nanos: 0 })
+    }
+
+    #[test]
+    fn text() {
+        assert_eq!(utc(Timestamp { seconds: 1_709_210_096, nanos: 0 }), "2024-02-29 12:34:56");
+        assert_eq!(utc(Timestamp { seconds: -1, nanos: 0 }), "1969-12-31 23:59:59");
     }
 
     #[test]

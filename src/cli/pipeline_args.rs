@@ -1,0 +1,42 @@
+//! Flags of the part pipeline, the same for every command that reads all of an archive.
+
+use clap::Args;
+
+use crate::error::{Error, Kind, Result};
+use crate::restore::PipelineOptions;
+use crate::store::S3Options;
+
+#[derive(Debug, Args)]
+pub struct PipelineArgs {
+    /// Threads that check and write [default: one per CPU]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    workers: Option<u16>,
+    /// Requests in flight; each takes --request-size of memory
+    #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=4096))]
+    in_flight: u16,
+    /// Size of one request in MiB: 8, 16, 32, 64, ...
+    #[arg(long, value_name = "MiB", default_value_t = 8)]
+    request_size: u64,
+}
+
+impl PipelineArgs {
+    /// The options, and the same wishes for the S3 client.
+    pub fn options(&self, s3: &mut S3Options) -> Result<PipelineOptions> {
+        let parts = self.request_size / 8;
+        if !self.request_size.is_multiple_of(8) || !parts.is_power_of_two() || parts > 64 {
+            let message = format!("--request-size {}: must be 8 times a power of two, at most 512", self.request_size);
+            return Err(Error::new(Kind::Usage, message));
+        }
+        s3.max_in_flight = self.in_flight;
+        let mut options = PipelineOptions {
+            in_flight: self.in_flight.into(),
+            parts_per_request: parts,
+            stall_timeout: s3.stall_timeout,
+            ..PipelineOptions::default()
+        };
+        if let Some(workers) = self.workers {
+            options.workers = workers.into();
+        }
+        Ok(options)
+    }
+}

@@ -1,0 +1,61 @@
+//! `burst verify`: is an archive what it should be?
+
+use std::ffi::OsString;
+use std::time::Instant;
+
+use clap::Args;
+
+use super::output::{bytes, count, progress_bar, rate};
+use super::pipeline_args::PipelineArgs;
+use super::s3_args::S3Args;
+use super::signals::stop_flag;
+use crate::error::Result;
+use crate::restore::{Archive, verify};
+use crate::store::{Location, open_source};
+
+/// Checks an archive: directory, checksum of every part, structure of every frame.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  burst verify s3://bucket/usr.zip
+  burst verify --content usr.zip")]
+pub struct VerifyArgs {
+    /// s3://bucket/key or a file
+    source: OsString,
+    /// Also decompress everything and compare it with its CRC-32
+    #[arg(long)]
+    content: bool,
+    /// Print nothing but errors
+    #[arg(long, short)]
+    quiet: bool,
+    #[command(flatten)]
+    pipeline: PipelineArgs,
+    #[command(flatten)]
+    s3: S3Args,
+}
+
+pub fn run(args: VerifyArgs) -> Result<()> {
+    let begun = Instant::now();
+    let location = Location::parse(&args.source)?;
+    let mut s3 = args.s3.options(&location)?;
+    let options = args.pipeline.options(&mut s3)?;
+    let stop = stop_flag()?;
+    let archive = Archive::open(open_source(&location, &s3)?)?;
+    let bar = progress_bar(Some(archive.index.trailer.data_end), args.quiet);
+    let report = verify(&archive, args.content, &options, &|n| bar.inc(n), &stop)?;
+    bar.finish_and_clear();
+    if !args.quiet {
+        let time = begun.elapsed();
+        println!(
+            "{}: good, {} in {}, {} of content{}, {:.2} s ({})",
+            archive.source.name(),
+            count(report.entries, "entry"),
+            count(report.fetched.parts, "part"),
+            bytes(report.content_bytes),
+            if report.content { " decompressed and compared" } else { "" },
+            time.as_secs_f64(),
+            rate(report.fetched.bytes, time),
+        );
+    }
+    Ok(())
+}

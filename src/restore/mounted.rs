@@ -1,0 +1,375 @@
+//! The sink for a mounted file system: creates every entry beneath the target.
+//!
+//! Directories are made as the directory of the archive is read, 0700, and files on their first byte; symbolic
+//! links, hard links and the attributes of directories wait until all content is in place, so that nothing written
+//! can be led astray by a link and no directory's time changes again.
+
+use std::io::ErrorKind;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::{Mutex, MutexGuard};
+
+use super::deferred::{Deferred, Record};
+use super::fetch_directory::Archive;
+use super::file_table::FileTable;
+use super::finish::{Privileges, by_descriptor, by_name};
+use super::pipeline::{Sink, VerifiedPart};
+use super::report::{Counters, Report, add};
+use super::target::{Target, make_way};
+use super::write_extent::ExtentWriter;
+use super::{RestoreOptions, StopFlag, check_stop};
+use crate::btrfs::{EncodedSupport, probe};
+use crate::error::{Error, Kind, Result};
+use crate::format::directory_reader::PlacedEntry;
+use crate::format::entry::{Entry, EntryType, check_restorable, split_parent};
+use crate::format::limits::GRID;
+use crate::format::part_reader::{Piece, PieceKind};
+use crate::format::{Attributes, Xattr};
+use crate::linux::beneath;
+
+pub struct MountedSink<'a> {
+    target: &'a Target,
+    /// For attributes that overflowed; None when reading a stream, where the caller has them.
+    archive: Option<&'a Archive>,
+    privileges: Privileges,
+    /// Sector size if encoded writes work here.
+    sector: Option<u32>,
+    not_encoded: Option<String>,
+    files: FileTable,
+    counters: Counters,
+    directories: Mutex<Directories>,
+    symlinks: Mutex<Deferred>,
+    hard_links: Mutex<Deferred>,
+}
+
+/// Directories whose attributes are still to be set, in reverse order.
+struct Directories {
+    records: Deferred,
+    offsets: Vec<u64>,
+}
+
+/// State of one thread.
+pub struct Worker<'a> {
+    extents: ExtentWriter<'a>,
+    parents: Parents,
+}
+
+/// The directory used last: entries come grouped by directory.
+#[derive(Default)]
+pub struct Parents {
+    last: Option<(Vec<u8>, OwnedFd)>,
+}
+
+impl Parents {
+    fn open(&mut self, target: &Target, path: &[u8]) -> std::io::Result<BorrowedFd<'_>> {
+        let fd = match self.last.take() {
+            Some((known, fd)) if known == path => fd,
+            _ => target.open_dir(path)?,
+        };
+        let (_, fd) = &*self.last.insert((path.to_vec(), fd));
+        Ok(fd.as_fd())
+    }
+}
+
+impl<'a> MountedSink<'a> {
+    pub fn new(target: &'a Target, archive: &'a Archive, options: &RestoreOptions) -> Result<Self> {
+        Self::create(target, Some(archive), options)
+    }
+
+    /// For an archive that has no ranges: entries with overflowed attributes are finished by the caller.
+    pub fn for_stream(target: &'a Target, options: &RestoreOptions) -> Result<Self> {
+        Self::create(target, None, options)
+    }
+
+    fn create(target: &'a Target, archive: Option<&'a Archive>, options: &RestoreOptions) -> Result<Self> {
+        let (sector, not_encoded) = if options.no_encoded_writes {
+            (None, Some("switched off".to_owned()))
+        } else {
+            let state = target.open_dir(super::target::STATE_DIRECTORY.as_bytes());
+            match state.and_then(|dir| probe(dir.as_fd())) {
+                Ok(EncodedSupport::Supported { sector_size }) => (Some(sector_size), None),
+                Ok(EncodedSupport::Unsupported(reason)) => (None, Some(reason)),
+                // No unnamed files here (some network file systems): no BTRFS either.
+                Err(e) if e.kind() == ErrorKind::Unsupported => (None, Some(e.to_string())),
+                Err(e) => return Err(Error::io(format!("write to the target {}", target.path().display()), e)),
+            }
+        };
+        let deferred = || Deferred::new(&target.state_directory());
+        Ok(MountedSink {
+            target,
+            archive,
+            privileges: Privileges::of_this_process(target.inherits()),
+            sector,
+            not_encoded,
+            files: FileTable::default(),
+            counters: Counters::default(),
+            directories: Mutex::new(Directories { records: deferred(), offsets: Vec::new() }),
+            symlinks: Mutex::new(deferred()),
+            hard_links: Mutex::new(deferred()),
+        })
+    }
+
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    fn xattrs(&self, entry: &Entry) -> Result<Vec<Xattr>> {
+        match self.archive {
+            Some(archive) if entry.overflow.is_some() => archive.xattrs(entry),
+            _ => Ok(entry.attributes.xattrs.clone()),
+        }
+    }
+
+    /// An I/O error of one entry, with the kind that helps most.
+    pub fn failed(&self, path: &[u8], what: &str, error: std::io::Error) -> Error {
+        let shown = format!("{}/{}", self.target.path().display(), path.escape_ascii());
+        use nix::libc::{EEXIST, ELOOP, ENAMETOOLONG, ENOTDIR};
+        let kind = match error.raw_os_error() {
+            Some(EEXIST | ELOOP | ENOTDIR | ENAMETOOLONG) => Some(Kind::UnsafeEntry),
+            _ if error.kind() == ErrorKind::AlreadyExists => Some(Kind::UnsafeEntry),
+            _ if error.kind() == ErrorKind::InvalidData => Some(Kind::Corrupt),
+            _ => None,
+        };
+        match kind {
+            Some(kind) => Error::new(kind, format!("{what} {shown}: {error}")).with_source(error),
+            None => Error::io(format!("{what} {shown}"), error),
+        }
+    }
+
+    /// Runs `create` for a name, making way first if the target may have something there.
+    fn create_with<T>(
+        &self,
+        dir: BorrowedFd<'_>,
+        name: &[u8],
+        create: impl Fn() -> std::io::Result<T>,
+    ) -> std::io::Result<T> {
+        match create() {
+            Err(e) if e.kind() == ErrorKind::AlreadyExists && self.target.merges() => {
+                make_way(dir, name)?;
+                create()
+            }
+            result => result,
+        }
+    }
+
+    /// Creates an empty regular file.
+    pub fn create_file(&self, parents: &mut Parents, path: &[u8], mode: u32) -> Result<OwnedFd> {
+        let (parent, name) = split_parent(path);
+        let mut create = || {
+            let dir = parents.open(self.target, parent)?;
+            self.create_with(dir, name, || beneath::create_file(dir, name, mode))
+        };
+        create().map_err(|e| self.failed(path, "create", e))
+    }
+
+    /// Gives a regular file its size, if its end is a hole, and its attributes.
+    pub fn finish_file(&self, fd: BorrowedFd<'_>, entry: &Entry, path: &[u8], mode: u32, extend: bool) -> Result<()> {
+        let xattrs = self.xattrs(entry)?;
+        let finish = || {
+            if extend {
+                nix::unistd::ftruncate(fd, i64::try_from(entry.uncompressed_size).unwrap_or(i64::MAX))?;
+            }
+            by_descriptor(fd, &entry.attributes, &xattrs, Some(mode), &self.privileges, &self.counters)
+        };
+        finish().map_err(|e| self.failed(path, "finish", e))?;
+        add(&self.counters.files, 1);
+        add(&self.counters.content_bytes, entry.uncompressed_size);
+        Ok(())
+    }
+
+    /// Creates a FIFO or device.
+    pub fn make_node(&self, parents: &mut Parents, entry: &Entry, path: &[u8]) -> Result<()> {
+        let (parent, name) = split_parent(path);
+        let device = match entry.entry_type {
+            EntryType::CharDevice { major, minor } | EntryType::BlockDevice { major, minor } => {
+                nix::sys::stat::makedev(major.into(), minor.into())
+            }
+            _ => 0,
+        };
+        let mode = entry.entry_type.mode_bits() | 0o600;
+        let xattrs = self.xattrs(entry)?;
+        let mut make = || {
+            let dir = parents.open(self.target, parent)?;
+            self.create_with(dir, name, || beneath::make_node(dir, name, mode, device))?;
+            by_name(dir, name, &entry.attributes, &xattrs, false, &self.privileges, &self.counters)
+        };
+        make().map_err(|e| self.failed(path, "create", e))?;
+        add(&self.counters.nodes, 1);
+        Ok(())
+    }
+
+    /// Remembers a symbolic link for the end.
+    pub fn defer_symlink(&self, entry: &Entry, path: &[u8], text: &[u8]) -> Result<()> {
+        let attributes = Attributes { xattrs: self.xattrs(entry)?, ..entry.attributes.clone() };
+        let record = Record { path: path.to_vec(), text: text.to_vec(), attributes };
+        locked(&self.symlinks).push(&record).map_err(|e| self.failed(path, "remember", e))?;
+        Ok(())
+    }
+
+    /// Remembers a hard link for the end.
+    pub fn defer_hard_link(&self, path: &[u8], target: &[u8]) -> Result<()> {
+        let record = Record { path: path.to_vec(), text: target.to_vec(), ..Record::default() };
+        locked(&self.hard_links).push(&record).map_err(|e| self.failed(path, "remember", e))?;
+        Ok(())
+    }
+
+    fn regular_file(
+        &self,
+        worker: &mut Worker<'_>,
+        part: &VerifiedPart<'_>,
+        placed: &PlacedEntry,
+        path: &[u8],
+        pieces: &[Piece],
+    ) -> Result<()> {
+        let entry = &placed.entry;
+        let mode = self.privileges.creation_mode(&entry.attributes);
+        let size = entry.uncompressed_size;
+        if part.holds_all_of(placed) {
+            let file = self.create_file(&mut worker.parents, path, mode)?;
+            for piece in pieces {
+                worker
+                    .extents
+                    .write(file.as_fd(), piece, part.bytes, size)
+                    .map_err(|e| self.failed(path, "write", e))?;
+            }
+            let extend = matches!(pieces.last(), Some(Piece { kind: PieceKind::Hole, .. }));
+            return self.finish_file(file.as_fd(), entry, path, mode, extend);
+        }
+        let file = self.files.get(entry.ordinal, || self.create_file(&mut worker.parents, path, mode))?;
+        {
+            let _writing = file.writing.lock().unwrap_or_else(|e| e.into_inner());
+            for piece in pieces {
+                worker
+                    .extents
+                    .write(file.fd.as_fd(), piece, part.bytes, size)
+                    .map_err(|e| self.failed(path, "write", e))?;
+            }
+        }
+        let parts = (placed.end - 1) / GRID - entry.header_offset / GRID + 1;
+        if self.files.part_done(entry.ordinal, parts) {
+            let length = nix::sys::stat::fstat(&file.fd).map_err(|e| self.failed(path, "stat", e.into()))?.st_size;
+            self.finish_file(file.fd.as_fd(), entry, path, mode, length as u64 != size)?;
+        }
+        Ok(())
+    }
+
+    /// Everything that had to wait. Reports what was done.
+    pub fn finish(&self, stop: &StopFlag) -> Result<Report> {
+        let mut parents = Parents::default();
+        locked(&self.symlinks).for_each(|Record { path, text, attributes }| {
+            check_stop(stop)?;
+            let (parent, name) = split_parent(&path);
+            let mut make = || {
+                let dir = parents.open(self.target, parent)?;
+                self.create_with(dir, name, || beneath::make_symlink(&text, dir, name))?;
+                let xattrs = &attributes.xattrs;
+                by_name(dir, name, &attributes, xattrs, true, &self.privileges, &self.counters)
+            };
+            make().map_err(|e| self.failed(&path, "create the symbolic link", e))?;
+            add(&self.counters.symlinks, 1);
+            Ok(())
+        })?;
+        locked(&self.hard_links).for_each(|Record { path, text: target, .. }| {
+            check_stop(stop)?;
+            let ((parent, name), (old_parent, old_name)) = (split_parent(&path), split_parent(&target));
+            let mut link = || {
+                let old = self.target.open_dir(old_parent)?;
+                let dir = parents.open(self.target, parent)?;
+                self.create_with(dir, name, || beneath::hard_link(old.as_fd(), old_name, dir, name))
+            };
+            link().map_err(|e| self.failed(&path, "create the hard link", e))?;
+            add(&self.counters.hard_links, 1);
+            Ok(())
+        })?;
+        let directories = locked(&self.directories);
+        for &offset in directories.offsets.iter().rev() {
+            check_stop(stop)?;
+            let Record { path, attributes, .. } = directories.records.at(offset)?;
+            let finish = || {
+                let dir = self.target.open_dir(&path)?;
+                let xattrs = &attributes.xattrs;
+                by_descriptor(dir.as_fd(), &attributes, xattrs, None, &self.privileges, &self.counters)
+            };
+            finish().map_err(|e| self.failed(&path, "finish the directory", e))?;
+        }
+        Ok(Report { not_encoded: self.not_encoded.clone(), ..self.counters.report() })
+    }
+}
+
+impl Sink for MountedSink<'_> {
+    type Worker<'w>
+        = Worker<'w>
+    where
+        Self: 'w;
+
+    fn worker(&self) -> Result<Worker<'_>> {
+        let extents =
+            ExtentWriter::new(self.sector, &self.counters).map_err(|e| Error::io("start a zstd decompressor", e))?;
+        Ok(Worker { extents, parents: Parents::default() })
+    }
+
+    fn entry(&self, entry: &Entry, destination: &[u8], link_target: Option<&[u8]>) -> Result<()> {
+        check_restorable(destination)?;
+        match (entry.entry_type, link_target) {
+            (EntryType::Directory, _) => self.make_directory(entry, destination),
+            // The file itself may have been moved to the place of its first selected link.
+            (EntryType::HardLink { .. }, Some(target)) if target != destination => {
+                self.defer_hard_link(destination, target)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn part(&self, worker: &mut Worker<'_>, part: &VerifiedPart<'_>) -> Result<()> {
+        let mut pieces = part.pieces;
+        for (i, placed) in part.entries.iter().enumerate() {
+            let count = pieces.iter().take_while(|piece| piece.entry == i).count();
+            let (mine, rest) = pieces.split_at(count);
+            pieces = rest;
+            let entry = &placed.entry;
+            let Some(path) = part.destination(entry) else { continue };
+            let begins_here = entry.header_offset >= part.index * GRID;
+            match entry.entry_type {
+                EntryType::Regular => self.regular_file(worker, part, placed, path, mine)?,
+                EntryType::Symlink => {
+                    for piece in mine {
+                        if let PieceKind::Stored { range } = &piece.kind {
+                            self.defer_symlink(entry, path, part.bytes.get(range.clone()).unwrap_or_default())?;
+                        }
+                    }
+                }
+                EntryType::CharDevice { .. } | EntryType::BlockDevice { .. } | EntryType::Fifo if begins_here => {
+                    self.make_node(&mut worker.parents, entry, path)?
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+impl MountedSink<'_> {
+    fn make_directory(&self, entry: &Entry, path: &[u8]) -> Result<()> {
+        let (parent, name) = split_parent(path);
+        let make = || {
+            let dir = self.target.open_dir(parent)?;
+            match beneath::make_dir(dir.as_fd(), name, 0o700) {
+                Err(e) if e.kind() == ErrorKind::AlreadyExists && self.target.merges() => {
+                    self.target.open_dir(path).map(drop)
+                }
+                result => result,
+            }
+        };
+        make().map_err(|e| self.failed(path, "create the directory", e))?;
+        add(&self.counters.directories, 1);
+        let attributes = Attributes { xattrs: self.xattrs(entry)?, ..entry.attributes.clone() };
+        let record = Record { path: path.to_vec(), attributes, ..Record::default() };
+        let mut directories = locked(&self.directories);
+        let offset = directories.records.push(&record).map_err(|e| self.failed(path, "remember", e))?;
+        directories.offsets.push(offset);
+        Ok(())
+    }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(|e| e.into_inner())
+}

@@ -1,0 +1,182 @@
+//! The directory that is restored into: what state it must be in, what it looks like meanwhile and afterwards.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use nix::fcntl::{Flock, FlockArg};
+
+use crate::error::{Error, Kind, Result};
+use crate::format::Attributes;
+use crate::linux::beneath::{self, Beneath};
+use crate::linux::{attributes, syncfs};
+
+/// Directory in the target that exists while a restore runs, and stays when it fails.
+pub const STATE_DIRECTORY: &str = ".burst";
+
+/// Extended attribute of a completely restored target: JSON with archive, archive identifier and version.
+pub const COMPLETION_MARKER: &str = "user.burst.restored";
+
+/// Default ACL of a directory: what is created in it gets it, and must not here.
+const DEFAULT_ACL: &str = "system.posix_acl_default";
+
+pub struct Target {
+    path: PathBuf,
+    root: Beneath,
+    /// Held as long as the restore runs.
+    _lock: Flock<fs::File>,
+    /// New files may not simply belong to this process: the target hands its group or ACL down.
+    inherits: bool,
+    into_existing: bool,
+}
+
+impl Target {
+    /// Makes the target if it is absent, checks that it is empty (or may be merged into), and marks it as begun.
+    pub fn prepare(path: &Path, into_existing: bool, replaces_root: bool) -> Result<Target> {
+        let shown = path.display();
+        match fs::DirBuilder::new().mode(0o700).create(path) {
+            Ok(()) => {}
+            Err(e) if e.kind() == ErrorKind::AlreadyExists => {}
+            Err(e) => return Err(Error::io(format!("create the target {shown}"), e)),
+        }
+        let root = Beneath::open(path).map_err(|e| Error::io(format!("open the target {shown}"), e))?;
+        let state = path.join(STATE_DIRECTORY);
+        let mut occupied = None;
+        for entry in fs::read_dir(path).map_err(|e| Error::io(format!("list the target {shown}"), e))? {
+            let name = entry.map_err(|e| Error::io(format!("list the target {shown}"), e))?.file_name();
+            // What mkfs.ext4 leaves in an empty file system.
+            if name != "lost+found" {
+                occupied = Some(name);
+                break;
+            }
+        }
+        if state.symlink_metadata().is_ok() {
+            // A lock that is held says that a run is alive; otherwise one has failed or was killed.
+            let running = open_lock(&state).is_err_and(|e| e.kind() == Kind::TargetInUse);
+            if running {
+                return Err(in_use(path));
+            }
+            if !into_existing {
+                let message = format!(
+                    "the target {shown} holds an unfinished restore: empty it and try again (or use --into-existing to merge)"
+                );
+                return Err(Error::new(Kind::TargetInUse, message));
+            }
+        } else if let Some(name) = occupied
+            && !into_existing
+        {
+            let message = format!(
+                "the target {shown} is not empty (it has {name:?}): choose another, or --into-existing to merge"
+            );
+            return Err(Error::new(Kind::TargetInUse, message));
+        }
+        match fs::DirBuilder::new().mode(0o700).create(&state) {
+            Err(e) if e.kind() != ErrorKind::AlreadyExists => {
+                return Err(Error::io(format!("create {}", state.display()), e));
+            }
+            _ => {}
+        }
+        let lock = open_lock(&state)?;
+        let _ = xattr_remove(&root, COMPLETION_MARKER);
+        if replaces_root {
+            let _ = xattr_remove(&root, DEFAULT_ACL);
+        }
+        let metadata = fs::metadata(path).map_err(|e| Error::io(format!("stat {shown}"), e))?;
+        let has_default_acl = attributes::list_xattrs(root.as_fd())
+            .map_err(|e| Error::io(format!("read the extended attributes of {shown}"), e))?
+            .iter()
+            .any(|(name, _)| name == DEFAULT_ACL.as_bytes());
+        let inherits = metadata.mode() & 0o2000 != 0 || has_default_acl;
+        Ok(Target { path: path.to_owned(), root, _lock: lock, inherits, into_existing })
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Where temporary files may be made: on the disk that is being filled.
+    pub fn state_directory(&self) -> PathBuf {
+        self.path.join(STATE_DIRECTORY)
+    }
+
+    pub fn open_dir(&self, path: &[u8]) -> std::io::Result<OwnedFd> {
+        self.root.open_dir(path)
+    }
+
+    pub fn inherits(&self) -> bool {
+        self.inherits
+    }
+
+    pub fn merges(&self) -> bool {
+        self.into_existing
+    }
+
+    /// Waits until everything is on the disk, ends the state of being restored, and marks the target as complete.
+    pub fn complete(self, root: Option<&Attributes>, marker: &serde_json::Value) -> Result<()> {
+        let shown = self.path.display().to_string();
+        let step =
+            |what: &str, result: std::io::Result<()>| result.map_err(|e| Error::io(format!("{what} {shown}"), e));
+        // The kernel reports here what went wrong while it wrote in the background.
+        step("write to disk", syncfs(self.root.as_fd()))?;
+        let state = self.state_directory();
+        fs::remove_dir_all(&state).map_err(|e| Error::io(format!("remove {}", state.display()), e))?;
+        match attributes::set_xattr(self.root.as_fd(), COMPLETION_MARKER.as_bytes(), marker.to_string().as_bytes()) {
+            // A file system without extended attributes has no marker.
+            Err(e) if e.kind() != ErrorKind::Unsupported => return step("mark as complete", Err(e)),
+            _ => {}
+        }
+        if let Some(root) = root {
+            apply_root(&self.root, root).map_err(|e| Error::io(format!("set the attributes of {shown}"), e))?;
+        }
+        step("write to disk", syncfs(self.root.as_fd()))
+    }
+}
+
+fn apply_root(target: &Beneath, root: &Attributes) -> std::io::Result<()> {
+    let fd = target.as_fd();
+    if nix::unistd::geteuid().is_root() {
+        attributes::set_owner(fd, root.uid, root.gid)?;
+    }
+    attributes::set_mode(fd, root.permissions)?;
+    for (name, value) in &root.xattrs {
+        if let Err(error) = attributes::set_xattr(fd, name, value)
+            && nix::unistd::geteuid().is_root()
+        {
+            return Err(error);
+        }
+    }
+    attributes::set_times(fd, root.mtime.seconds, root.mtime.nanos)
+}
+
+fn open_lock(state: &Path) -> Result<Flock<fs::File>> {
+    let path = state.join("lock");
+    let file = fs::OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&path)
+        .map_err(|e| Error::io(format!("open {}", path.display()), e))?;
+    // Only its owner may hold it, or anyone could block restores.
+    let _ = file.set_permissions(fs::Permissions::from_mode(0o600));
+    Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|_| in_use(state.parent().unwrap_or(state)))
+}
+
+fn in_use(target: &Path) -> Error {
+    Error::new(Kind::TargetInUse, format!("another restore into {} is running", target.display()))
+}
+
+fn xattr_remove(target: &Beneath, name: &str) -> std::io::Result<()> {
+    attributes::remove_xattr(target.as_fd(), name.as_bytes())
+}
+
+/// Removes what stands at a name so that something new can be put there: a file or a link, never a directory.
+pub fn make_way(dir: std::os::fd::BorrowedFd<'_>, name: &[u8]) -> std::io::Result<()> {
+    use nix::libc::{S_IFLNK, S_IFMT, S_IFREG};
+    let mode = beneath::stat(dir, name)?.st_mode & S_IFMT;
+    if mode == S_IFREG || mode == S_IFLNK {
+        return beneath::unlink(dir, name);
+    }
+    Err(std::io::Error::new(ErrorKind::AlreadyExists, "there is something that is neither a regular file nor a link"))
+}
