@@ -119,7 +119,7 @@ impl StreamReader {
     /// Reads from the first byte of a part. `entry` is the one the record names; both must agree on what begins there.
     pub fn at_part(part_index: u64, record: &PartRecord, entry: &PlacedEntry, archive_id: &[u8; 16]) -> Result<Self> {
         let e = &entry.entry;
-        let offset = part_index * GRID;
+        let offset = part_index.saturating_mul(GRID);
         let refuse = |what: &str, found: u64, expected: u64| {
             Err(Error::corrupt(format!(
                 "part {part_index}: the part map says {what} {found}, the directory {expected}"
