@@ -107,7 +107,7 @@ pub fn run(args: SnapshotArgs) -> Result<()> {
     let s3 = s3_options(&args, &location)?;
     refuse_existing(&location, args.overwrite)?;
 
-    let bar = if args.quiet { indicatif::ProgressBar::hidden() } else { output::progress_bar(None) };
+    let bar = output::progress_bar(None, args.quiet);
     let mut total = 0;
     let show = |event: Event<'_>| match event {
         Event::Walking { entries, bytes } => {
