@@ -95,15 +95,8 @@ pub fn run(
         }
         drop(queue);
         let worker = Worker::new(sources, options.hard_links, options.level)?;
-        let producer = Producer {
-            worker,
-            jobs,
-            places,
-            budget,
-            seen: HashSet::new(),
-            batch: Vec::new(),
-            batch_bytes: 0,
-        };
+        let producer =
+            Producer { worker, jobs, places, budget, seen: HashSet::new(), batch: Vec::new(), batch_bytes: 0 };
         spawn(scope, "produce", move || producer.run(walked))?;
         for (cost, result) in &ordered {
             let outcomes = result.recv().map_err(|_| Error::new(Kind::Failure, "a worker thread ended"))??;
@@ -116,11 +109,7 @@ pub fn run(
     })
 }
 
-fn spawn<'scope>(
-    scope: &'scope Scope<'scope, '_>,
-    name: &str,
-    work: impl FnOnce() + Send + 'scope,
-) -> Result<()> {
+fn spawn<'scope>(scope: &'scope Scope<'scope, '_>, name: &str, work: impl FnOnce() + Send + 'scope) -> Result<()> {
     let thread = std::thread::Builder::new().name(name.into());
     thread.spawn_scoped(scope, work).map(drop).map_err(|e| Error::io("start a thread", e))
 }
