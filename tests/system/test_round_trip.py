@@ -116,7 +116,10 @@ def test_ext4(made: Archives, listed: Listed, volume: Callable[..., Volume], tmp
     said = burst("restore", tmp / "archive", target)
     assert "notice: everything was decompressed" in said.err
     want = {p: f for p, f in listed("odd").items() if p != "attributes/many"}
-    assert_same(want, listing(target))
+    found = listing(target)
+    for path in [p for p in want if "1901" in p]:  # the first moment that ext4 knows is 1901-12-13 20:45:52
+        want.pop(path), found.pop(path)
+    assert_same(want, found)
 
 
 def test_no_encoded_writes(made: Archives, listed: Listed, target: Path):
