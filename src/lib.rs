@@ -1,6 +1,48 @@
 //! BURST: BTRFS Ultrafast Restore From S3 Transfers.
-
-#![cfg_attr(docsrs, feature(doc_cfg))]
+//!
+//! `burst restore` turns one S3 object into a file tree on BTRFS; `burst snapshot` makes such objects. This page is the
+//! map of the code; the format is specified in `spec/format.md`, what is relied on of the kernel in
+//! `spec/btrfs-encoded-io.md`, and why things are as they are in `spec/discussion.md`.
+//!
+//! # Three ideas
+//! 1. Many ranged GETs in flight through aws-c-s3, each one aligned 8 MiB part of the archive.
+//! 2. Nothing is compressed or decompressed on the way: the archive holds zstd frames that BTRFS takes as they are.
+//! 3. Nothing is put in order: the directory and the first bytes of a part say where everything in it belongs.
+//!
+//! # Layers
+//! Arrows point downwards only.
+//!
+//! ```text
+//! cli  ->  restore, snapshot  ->  store, format, btrfs, linux          store -> aws_crt
+//!                                                                      format -> nothing
+//! ```
+//!
+//! | module | what it is | what it does not know |
+//! |---|---|---|
+//! | [`cli`] | flags, environment, what is printed, exit codes | how anything is done |
+//! | [`restore`] | directory, part pipeline, sinks (a mounted tree; verification) | S3, flags |
+//! | [`snapshot`] | walk, compression on all cores, the archive writer's driver | S3, flags |
+//! | [`format`] | the archive format as pure code: bytes in, values out | files, sockets, clocks, threads |
+//! | [`store`] | where archives live: S3, file, standard input and output | what an archive is |
+//! | `aws_crt` | every call into aws-c-s3 (feature `s3`) | |
+//! | [`btrfs`] | every BTRFS ioctl | |
+//! | [`linux`] | other system calls: creating beneath a directory, attributes, holes, spools | |
+//! | [`error`] | one error type; its kind decides the exit code | |
+//!
+//! `unsafe` exists only in `aws_crt`, `btrfs` and `linux`, and only below a SAFETY line.
+//!
+//! # Restore, as the data sees it
+//! [`restore::Archive::open`] reads the tail: end records, trailer, part map. The planner thread reads the directory
+//! in checked pieces, announces every entry to the sink (which makes directories at once) and requests each part as
+//! soon as all entries in it are known. A part that arrives is taken by a worker: checksum, structure and every
+//! header are checked before anything of it reaches the [`restore::Sink`]. The mounted sink writes each frame with
+//! an encoded write where that saves a block, else decompressed. Links and the attributes of directories come last,
+//! then one checked syncfs, then the completion marker.
+//!
+//! # Snapshot, as the data sees it
+//! One walk in stable order; files are cut into 128 KiB pieces and compressed by all cores, put back in order, and
+//! given to the [`format::archive_writer::ArchiveWriter`], whose output is one stream of bytes to any
+//! [`store::ArchiveSink`]. Nothing is visible at the destination before the last byte.
 
 #[cfg(feature = "s3")]
 pub mod aws_crt;

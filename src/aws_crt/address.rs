@@ -141,22 +141,22 @@ mod tests {
     fn chooses_between_path_and_virtual_host() {
         use Addressing::*;
         let cases = [
-            (None, "b", "eu-central-1", Auto, "https://b.s3.eu-central-1.amazonaws.com", ""),
+            (None, "bbb", "eu-central-1", Auto, "https://bbb.s3.eu-central-1.amazonaws.com", ""),
             (None, "b.c", "eu-central-1", Auto, "https://s3.eu-central-1.amazonaws.com", "/b.c"),
             (None, "bbb", "eu-central-1", Path, "https://s3.eu-central-1.amazonaws.com", "/bbb"),
             (None, "bbb", "cn-north-1", Auto, "https://bbb.s3.cn-north-1.amazonaws.com.cn", ""),
-            (Some("http://127.0.0.1:9000/"), "b", "x", Auto, "http://127.0.0.1:9000", "/b"),
-            (Some("https://s3.example.com"), "b", "x", Auto, "https://s3.example.com", "/b"),
-            (Some("HTTPS://s3.example.com"), "b", "x", Virtual, "https://b.s3.example.com", ""),
+            (Some("http://127.0.0.1:9000/"), "bbb", "x", Auto, "http://127.0.0.1:9000", "/bbb"),
+            (Some("https://s3.example.com"), "bbb", "x", Auto, "https://s3.example.com", "/bbb"),
+            (Some("HTTPS://s3.example.com"), "bbb", "x", Virtual, "https://bbb.s3.example.com", ""),
         ];
         for (endpoint, bucket, region, addressing, host, path) in cases {
             let got = resolve(endpoint, bucket, region, addressing).unwrap();
             assert_eq!(got, (host.to_owned(), path.to_owned()));
         }
         for bad in ["", "host", "ftp://h", "http://", "http://h/path", "http://u@h", "http://h?x"] {
-            let error = resolve(Some(bad), "b", "x", Auto).unwrap_err();
+            let error = resolve(Some(bad), "bbb", "x", Auto).unwrap_err();
             assert_eq!(error.kind(), Kind::Usage, "{bad}");
         }
-        assert!(resolve(Some("http://[::1]:9"), "b", "x", Virtual).is_err());
+        assert!(resolve(Some("http://[::1]:9"), "bbb", "x", Virtual).is_err());
     }
 }

@@ -1,10 +1,33 @@
 //! The two checksums of the format: CRC-32C guards what is stored, CRC-32 (ZIP) what it decodes to.
 
-use crc_fast::{CrcAlgorithm, checksum, checksum_combine};
+use crc_fast::{CrcAlgorithm, Digest, checksum, checksum_combine};
 
 /// CRC-32C (Castagnoli) of stored bytes: parts, map, directory, trailer, attribute lists.
 pub fn crc32c(bytes: &[u8]) -> u32 {
     checksum(CrcAlgorithm::Crc32Iscsi, bytes) as u32
+}
+
+/// CRC-32C of bytes that come in pieces.
+pub struct Crc32c(Digest);
+
+impl Crc32c {
+    pub fn new() -> Self {
+        Crc32c(Digest::new(CrcAlgorithm::Crc32Iscsi))
+    }
+
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    pub fn finish(self) -> u32 {
+        self.0.finalize() as u32
+    }
+}
+
+impl Default for Crc32c {
+    fn default() -> Self {
+        Crc32c::new()
+    }
 }
 
 /// CRC-32C of a followed by b.

@@ -10,6 +10,7 @@ pub mod directory_reader;
 pub mod entry;
 pub mod error;
 pub mod hard_links;
+mod header_rules;
 pub mod limits;
 pub mod namespace;
 pub mod part_map;

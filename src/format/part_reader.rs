@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 
-use super::checksum::crc32c;
+use super::checksum::{crc32, crc32c};
 use super::directory_reader::PlacedEntry;
 use super::entry::{Entry, EntryType};
 use super::error::{Error, Result};
@@ -123,7 +123,9 @@ impl PartReader<'_> {
                     (content_offset, len, PieceKind::Hole)
                 } else {
                     let frame = bytes.get(range.clone()).unwrap_or_default();
-                    let kind = match zstd_frame::raw_content(frame) {
+                    // Only a frame longer than its content can be one of raw blocks.
+                    let raw = if frame.len() as u64 > len { zstd_frame::raw_content(frame) } else { None };
+                    let kind = match raw {
                         Some(raw) => PieceKind::Raw { range: range.start + raw.start..range.start + raw.end },
                         None => PieceKind::Frame { range },
                     };
@@ -179,16 +181,25 @@ impl PartReader<'_> {
         compare().map_err(|err| err.at(end).in_entry(&e.path))
     }
 
-    /// The text of a symbolic link is a path. It never crosses a grid point, so that it comes at once.
+    /// The text of a link: a symbolic link's never crosses a grid point, so that it comes at once.
     fn check_link_text(&self, text: &[u8]) -> Result<()> {
-        match self.entries.get(self.current) {
-            Some(placed) if placed.entry.entry_type == EntryType::Symlink && text.contains(&0) => {
-                Err(Error::corrupt("the link target contains a NUL byte")
-                    .at(self.stream.offset())
-                    .in_entry(&placed.entry.path))
-            }
-            _ => Ok(()),
+        let Some(PlacedEntry { entry: e, .. }) = self.entries.get(self.current) else {
+            return Ok(());
+        };
+        let is_symlink = e.entry_type == EntryType::Symlink;
+        if !is_symlink && !matches!(e.entry_type, EntryType::HardLink { .. }) {
+            return Ok(());
         }
+        let compare = || {
+            if is_symlink && text.contains(&0) {
+                return Err(Error::corrupt("the link target contains a NUL byte, expected none"));
+            }
+            match text.len() as u64 == e.uncompressed_size {
+                true => check("CRC-32 of the link's text", crc32(text).into(), e.crc32.into()),
+                false => Ok(()),
+            }
+        };
+        compare().map_err(|err| err.at(self.stream.offset()).in_entry(&e.path))
     }
 
     /// What the part ends with against what the next record says begins there.

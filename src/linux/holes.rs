@@ -14,14 +14,21 @@ pub const GRAIN: u64 = 4096;
 /// that is zeros. Edges are multiples of [`GRAIN`], except an end at `size`. A file system that cannot tell
 /// gives one extent. Moves the file position.
 pub fn data_extents(file: BorrowedFd<'_>, size: u64) -> io::Result<Vec<Range<u64>>> {
+    data_extents_in(file, 0..size)
+}
+
+/// [`data_extents`] of a window, whose start must be a multiple of [`GRAIN`]: a file may have more extents than
+/// should be in memory at once.
+pub fn data_extents_in(file: BorrowedFd<'_>, window: Range<u64>) -> io::Result<Vec<Range<u64>>> {
+    let size = window.end;
     let mut extents: Vec<Range<u64>> = Vec::new();
-    let mut position = 0;
+    let mut position = window.start;
     while position < size {
         let start = match seek(file, position, Whence::SeekData) {
             Ok(start) if start < size => start,
             // No data from here to the end of the file.
             Ok(_) | Err(Errno::ENXIO) => break,
-            Err(Errno::EINVAL | Errno::EOPNOTSUPP) => return Ok(std::iter::once(0..size).collect()),
+            Err(Errno::EINVAL | Errno::EOPNOTSUPP) => return Ok(std::iter::once(window).collect()),
             Err(errno) => return Err(errno.into()),
         };
         let end = match seek(file, start, Whence::SeekHole) {
@@ -84,6 +91,14 @@ mod tests {
         // A file that became shorter: what is there, and no error.
         file.set_len(4096).unwrap();
         assert_eq!(data_extents(file.as_fd(), 1 << 20).unwrap(), [Range { start: 0, end: 4096 }]);
+    }
+
+    #[test]
+    fn a_window_sees_only_itself() {
+        const M: u64 = 1 << 20;
+        let file = sparse(8 * M, &[M..2 * M, 3 * M..4 * M]);
+        assert_eq!(data_extents_in(file.as_fd(), M + 4096..3 * M + 4096).unwrap(), [M + 4096..2 * M, 3 * M..3 * M + 4096]);
+        assert_eq!(data_extents_in(file.as_fd(), 5 * M..8 * M).unwrap(), []);
     }
 
     #[test]

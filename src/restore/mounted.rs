@@ -21,7 +21,7 @@ use crate::btrfs::{EncodedSupport, probe};
 use crate::error::{Error, Kind, Result};
 use crate::format::directory_reader::PlacedEntry;
 use crate::format::entry::{Entry, EntryType, check_restorable, split_parent};
-use crate::format::limits::GRID;
+use crate::format::limits::{GRID, NAME_MAX};
 use crate::format::part_reader::{Piece, PieceKind};
 use crate::format::{Attributes, Xattr};
 use crate::linux::beneath;
@@ -49,8 +49,8 @@ struct Directories {
 
 /// State of one thread.
 pub struct Worker<'a> {
-    extents: ExtentWriter<'a>,
-    parents: Parents,
+    pub extents: ExtentWriter<'a>,
+    pub parents: Parents,
 }
 
 /// The directory used last: entries come grouped by directory.
@@ -106,10 +106,6 @@ impl<'a> MountedSink<'a> {
             symlinks: Mutex::new(deferred()),
             hard_links: Mutex::new(deferred()),
         })
-    }
-
-    pub fn counters(&self) -> &Counters {
-        &self.counters
     }
 
     fn xattrs(&self, entry: &Entry) -> Result<Vec<Xattr>> {
@@ -310,7 +306,10 @@ impl Sink for MountedSink<'_> {
     fn entry(&self, entry: &Entry, destination: &[u8], link_target: Option<&[u8]>) -> Result<()> {
         check_restorable(destination)?;
         match (entry.entry_type, link_target) {
-            (EntryType::Directory, _) => self.make_directory(entry, destination),
+            (EntryType::Directory, _) => {
+                self.create_directory(destination)?;
+                self.defer_directory(entry, destination)
+            }
             // The file itself may have been moved to the place of its first selected link.
             (EntryType::HardLink { .. }, Some(target)) if target != destination => {
                 self.defer_hard_link(destination, target)
@@ -348,7 +347,8 @@ impl Sink for MountedSink<'_> {
 }
 
 impl MountedSink<'_> {
-    fn make_directory(&self, entry: &Entry, path: &[u8]) -> Result<()> {
+    /// Creates a directory, closed to others until it is finished.
+    pub fn create_directory(&self, path: &[u8]) -> Result<()> {
         let (parent, name) = split_parent(path);
         let make = || {
             let dir = self.target.open_dir(parent)?;
@@ -359,14 +359,38 @@ impl MountedSink<'_> {
                 result => result,
             }
         };
-        make().map_err(|e| self.failed(path, "create the directory", e))?;
-        add(&self.counters.directories, 1);
+        make().map_err(|e| self.failed(path, "create the directory", e))
+    }
+
+    /// Remembers the attributes of a directory for the end.
+    pub fn defer_directory(&self, entry: &Entry, path: &[u8]) -> Result<()> {
         let attributes = Attributes { xattrs: self.xattrs(entry)?, ..entry.attributes.clone() };
         let record = Record { path: path.to_vec(), attributes, ..Record::default() };
         let mut directories = locked(&self.directories);
         let offset = directories.records.push(&record).map_err(|e| self.failed(path, "remember", e))?;
         directories.offsets.push(offset);
+        add(&self.counters.directories, 1);
         Ok(())
+    }
+
+    /// Opens a file that was created before.
+    pub fn open_file(&self, parents: &mut Parents, path: &[u8]) -> Result<OwnedFd> {
+        let (parent, name) = split_parent(path);
+        let mut open = || beneath::open_file(parents.open(self.target, parent)?, name);
+        open().map_err(|e| self.failed(path, "open", e))
+    }
+
+    /// Removes a file that was created before, and gives its content, a link's text at most.
+    pub fn take_content(&self, parents: &mut Parents, path: &[u8]) -> Result<Vec<u8>> {
+        let file = std::fs::File::from(self.open_file(parents, path)?);
+        let mut content = Vec::new();
+        let take = || {
+            std::io::Read::read_to_end(&mut std::io::Read::take(file, 4 * NAME_MAX as u64), &mut content)?;
+            let (parent, name) = split_parent(path);
+            beneath::unlink(parents.open(self.target, parent)?, name)
+        };
+        take().map_err(|e| self.failed(path, "replace", e))?;
+        Ok(content)
     }
 }
 

@@ -1,1 +1,231 @@
-//! (to be written)
+//! `burst snapshot` as a library: a walk, parallel compression in order, one archive to an unseekable sink.
+//!
+//! ```text
+//! walk -> spools of records -> producer -> jobs -> workers -> outcomes in order -> archive writer -> sink
+//! ```
+//! One thread walks and later writes, one turns records into jobs, the others read and compress. Memory is bounded by
+//! a budget of bytes between producer and writer; bytes do not depend on the number of workers.
+
+mod budget;
+mod compress;
+mod item;
+mod large;
+mod pipeline;
+mod record;
+mod source_file;
+mod sources;
+mod walk;
+mod write;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use crate::error::{Error, Kind, Result};
+use crate::format::archive_writer::WriterOptions;
+use crate::store::{ArchiveSink, MAX_UPLOAD_PARTS, upload_part_size};
+pub use walk::Totals;
+
+/// Default of [`SnapshotOptions::level`].
+pub const DEFAULT_LEVEL: i32 = 3;
+
+/// What becomes of names that share an inode.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum HardLinks {
+    /// The first name has the data, the others are hard links to it.
+    #[default]
+    Keep,
+    /// Each name gets its own copy.
+    Copy,
+}
+
+/// How a snapshot is made. The archive's bytes depend on the sources, `archive_id`, `level`, `hard_links`,
+/// `exclude`, `one_file_system` and `part_size` only.
+#[derive(Debug, Clone)]
+pub struct SnapshotOptions {
+    /// zstd level, -15 to 15.
+    pub level: i32,
+    /// Threads that read and compress; at least 1.
+    pub workers: usize,
+    /// S3 upload part size in bytes (8 MiB times a power of two); None finds the smallest that suffices.
+    pub part_size: Option<u64>,
+    /// Random unless bytes must be reproducible: see [`random_id`].
+    pub archive_id: [u8; 16],
+    pub hard_links: HardLinks,
+    /// Patterns as in a .gitignore file, on the path relative to the source.
+    pub exclude: Vec<String>,
+    /// Do not go down into other file systems (also BTRFS subvolumes): they become empty directories.
+    pub one_file_system: bool,
+    /// Device and inode of the archive itself, which may lie within the source.
+    pub archive_inode: Option<(u64, u64)>,
+    /// The number of a signal makes the snapshot stop with [`Kind::Interrupted`].
+    pub interrupt: Arc<AtomicUsize>,
+}
+
+impl Default for SnapshotOptions {
+    fn default() -> Self {
+        SnapshotOptions {
+            level: DEFAULT_LEVEL,
+            workers: std::thread::available_parallelism().map_or(1, usize::from),
+            part_size: None,
+            archive_id: [0; 16],
+            hard_links: HardLinks::Keep,
+            exclude: Vec::new(),
+            one_file_system: true,
+            archive_inode: None,
+            interrupt: Arc::default(),
+        }
+    }
+}
+
+/// What happens, as it happens.
+#[derive(Debug)]
+pub enum Event<'a> {
+    /// The walk goes on: this much was found so far.
+    Walking { entries: u64, bytes: u64 },
+    /// The walk is over.
+    Walked(Totals),
+    /// Content bytes put into the archive so far.
+    Progress { bytes: u64 },
+    /// Left out of the archive on purpose.
+    Skipped { path: &'a Path, what: &'static str },
+    /// Was not still while it was read.
+    Changed { path: &'a Path, what: &'static str },
+}
+
+/// What was done.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Report {
+    pub files: u64,
+    pub directories: u64,
+    /// Further names of files that are in the archive already.
+    pub hard_links: u64,
+    /// Symbolic links, devices, FIFOs.
+    pub others: u64,
+    /// Sum of the sizes of the regular files.
+    pub content_bytes: u64,
+    pub archive_bytes: u64,
+    pub archive_id: [u8; 16],
+    pub part_size: u64,
+    /// Sockets, and the archive itself.
+    pub skipped: u64,
+    /// Paths that changed or vanished while they were read. The archive is good; it may not show one moment.
+    pub changed: u64,
+}
+
+/// Passes events on and counts what the report needs.
+pub(crate) struct Events<'a> {
+    listener: &'a mut dyn FnMut(Event<'_>),
+    interrupt: Arc<AtomicUsize>,
+    skipped: u64,
+    changed: u64,
+}
+
+impl Events<'_> {
+    fn send(&mut self, event: Event<'_>) {
+        match event {
+            Event::Skipped { .. } => self.skipped += 1,
+            Event::Changed { .. } => self.changed += 1,
+            _ => {}
+        }
+        (self.listener)(event);
+    }
+
+    fn check_interrupt(&self) -> Result<()> {
+        match self.interrupt.load(Ordering::Relaxed) {
+            0 => Ok(()),
+            signal => Err(Error::new(Kind::Interrupted(signal as i32), "interrupted: nothing was archived")),
+        }
+    }
+}
+
+/// Archives `paths` into the sink that `make_sink` makes once the upload part size is known (after the walk, before
+/// anything is read). On an error the sink is dropped unfinished, which leaves nothing behind.
+pub fn run(
+    options: &SnapshotOptions,
+    paths: &[PathBuf],
+    make_sink: impl FnOnce(u64) -> Result<Box<dyn ArchiveSink>>,
+    mut listener: impl FnMut(Event<'_>),
+) -> Result<Report> {
+    if let Some(size) = options.part_size {
+        check_part_size(size)?;
+    }
+    let mut events =
+        Events { listener: &mut listener, interrupt: options.interrupt.clone(), skipped: 0, changed: 0 };
+    let sources = sources::resolve(paths)?;
+    let selection = walk::Selection::new(&options.exclude, options.one_file_system, options.archive_inode)?;
+    let walked = walk::walk(&sources.all, &selection, &mut events)?;
+    events.send(Event::Walked(walked.totals));
+    let part_size = choose_part_size(options.part_size, &walked.totals)?;
+    let writer_options =
+        WriterOptions { archive_id: options.archive_id, root: sources.root, upload_part_size: part_size };
+    let sink = make_sink(part_size)?;
+    let mut writer = write::Writer::new(writer_options, sink, &sources.all, options)?;
+    pipeline::run(options, &sources.all, &walked, &mut |outcome| writer.put(outcome, &mut events))?;
+    let report = writer.finish(&mut events)?;
+    Ok(Report {
+        archive_id: options.archive_id,
+        part_size,
+        skipped: events.skipped,
+        changed: events.changed,
+        ..report
+    })
+}
+
+/// 16 random bytes for [`SnapshotOptions::archive_id`].
+pub fn random_id() -> Result<[u8; 16]> {
+    use std::io::Read;
+    let mut id = [0; 16];
+    std::fs::File::open("/dev/urandom")
+        .and_then(|mut random| random.read_exact(&mut id))
+        .map_err(|e| Error::io("read /dev/urandom", e))?;
+    Ok(id)
+}
+
+fn check_part_size(size: u64) -> Result<()> {
+    // The same sizes that upload_part_size chooses from.
+    if (0..10).any(|k| (8u64 << 20) << k == size) {
+        return Ok(());
+    }
+    let message = format!("a part size of {size} bytes: it must be 8 MiB, 16 MiB, 32 MiB, ... 4096 MiB");
+    Err(Error::new(Kind::Usage, message))
+}
+
+fn choose_part_size(wanted: Option<u64>, totals: &Totals) -> Result<u64> {
+    let needed = upload_part_size(totals.archive_bound())?;
+    match wanted {
+        Some(size) if size < needed => {
+            let message = format!(
+                "a part size of {} MiB is too small: with it {MAX_UPLOAD_PARTS} parts may not suffice for {} bytes of \
+                 files; use {} MiB or more",
+                size >> 20,
+                totals.data_bytes,
+                needed >> 20
+            );
+            Err(Error::new(Kind::Usage, message))
+        }
+        Some(size) => Ok(size),
+        None => Ok(needed),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn part_sizes() {
+        for good in [8 << 20, 16 << 20, 4 << 30] {
+            check_part_size(good).unwrap();
+        }
+        for bad in [0, 1, 7 << 20, 24 << 20, 8 << 30] {
+            assert_eq!(check_part_size(bad).unwrap_err().kind(), Kind::Usage);
+        }
+        let small = Totals { entries: 3, bytes: 100 << 30, data_bytes: 1 << 20, name_bytes: 10 };
+        assert_eq!(choose_part_size(None, &small).unwrap(), 8 << 20, "a hole takes next to nothing");
+        let big = Totals { data_bytes: 100 << 30, ..small };
+        assert_eq!(choose_part_size(None, &big).unwrap(), 32 << 20);
+        assert_eq!(choose_part_size(Some(64 << 20), &big).unwrap(), 64 << 20);
+        assert_eq!(choose_part_size(Some(16 << 20), &big).unwrap_err().kind(), Kind::Usage);
+    }
+}

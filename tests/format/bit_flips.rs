@@ -1,6 +1,6 @@
 //! Damage: every single bit, and every length.
 
-use crate::build::{self, Builder};
+use crate::build::{self, Builder, Random};
 use crate::consume::{index, read, reseal};
 use burst::format::Step;
 use burst::format::stream_reader::{Event, StreamReader};
@@ -94,4 +94,56 @@ fn no_flipped_bit_of_the_index_goes_unseen_behind_right_checksums() {
 fn in_reserved_bytes(i: u64, t: &burst::format::trailer::Trailer) -> bool {
     let trailer = t.directory_offset - u64::from(t.length);
     i >= trailer && matches!(i - trailer, 100..104 | 160..176)
+}
+
+/// Extreme numbers in every aligned place behind right checksums: refused or harmless, never a panic.
+#[test]
+fn extreme_numbers() {
+    let bytes = build::small(8).bytes;
+    let original = index(&bytes, 4096).unwrap();
+    for i in (0..bytes.len() - 8).step_by(2) {
+        for value in [0, 1, 0x7FFF_FFFF_FFFF_FFFF, u64::MAX, u64::MAX - 7, 1 << 63, 0xFFFF_FFFF] {
+            for width in [2, 4, 8] {
+                let mut changed = bytes.clone();
+                changed[i..i + width].copy_from_slice(&value.to_le_bytes()[..width]);
+                reseal(&mut changed, &original);
+                let _ = read(&changed);
+                let _ = stream(&changed);
+            }
+        }
+    }
+}
+
+/// Random damage behind right checksums, with frames and descriptors in the archive.
+#[test]
+fn random_damage() {
+    let mut b = Builder::new(11);
+    b.framed("framed", 2, false);
+    b.framed("large", 2, true);
+    let bytes = b.finish().bytes;
+    let original = index(&bytes, 4096).unwrap();
+    let mut random = Random::new(12);
+    // Half of the damage near the start of something, where it hurts.
+    let end = bytes.len() as u64;
+    for i in 0..3000 {
+        let mut changed = bytes.clone();
+        for _ in 0..1 + random.below(4) {
+            let at = if i % 2 == 0 { random.below(end) } else { end - 1 - random.below(1500) };
+            changed[at as usize] = random.next() as u8;
+        }
+        reseal(&mut changed, &original);
+        let _ = read(&changed);
+        let _ = stream(&changed);
+    }
+}
+
+fn stream(bytes: &[u8]) -> burst::format::Result<usize> {
+    let (mut reader, mut from) = (StreamReader::at_start(), 0);
+    while let Step::Ready(advance) = reader.next(&bytes[from..])? {
+        if advance.event == Event::EndOfData {
+            break;
+        }
+        from += advance.consumed;
+    }
+    Ok(from)
 }

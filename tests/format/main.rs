@@ -3,6 +3,8 @@
 mod bit_flips;
 mod build;
 mod consume;
+mod directory_rules;
 mod foreign_files;
 mod parts;
+mod rules;
 mod streams;

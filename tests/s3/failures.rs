@@ -169,3 +169,29 @@ fn bad_settings_are_usage_errors() {
     let location = Location::parse("s3://bucket/k".as_ref()).unwrap();
     assert_eq!(kind(open_source(&location, &bad)), Kind::Usage);
 }
+
+#[test]
+fn a_read_that_stalls_is_given_up() {
+    let server = S3Server::s3s(&["bucket"]);
+    put("k", &content(20 * MIB), &options(&server.url())).unwrap();
+    let proxy = Proxy::before(server.address);
+    let mut options = options(&proxy.url());
+    options.stall_timeout = Duration::from_secs(1);
+    let source = open("k", &options).unwrap();
+    proxy.stalled.store(true, Ordering::SeqCst);
+    let begun = Instant::now();
+    assert_eq!(kind(read(&source, 0..9)), Kind::Deadline);
+    assert!(begun.elapsed() < Duration::from_secs(3));
+
+    // A source that is dropped gives up what is under way, and every delivery still comes.
+    let (send, receive) = channel();
+    for part in 0..8 {
+        let send = send.clone();
+        let deliver = Box::new(move |result: Result<_>| send.send(result.is_err()).unwrap());
+        source.start(part * MIB as u64..(part + 1) * MIB as u64, deliver);
+    }
+    drop(source);
+    for _ in 0..8 {
+        assert!(receive.recv_timeout(Duration::from_secs(3)).unwrap());
+    }
+}

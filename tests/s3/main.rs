@@ -1,6 +1,7 @@
 //! The S3 store against real servers.
 #![cfg(feature = "s3")]
 
+mod environment;
 mod failures;
 mod requests;
 mod round_trip;

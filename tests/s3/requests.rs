@@ -59,6 +59,18 @@ fn anonymous_requests_are_not_signed() {
     }
 }
 
+#[test]
+fn a_server_that_fails_on_a_long_suffix_range_is_asked_once_more() {
+    let server = S3Server::s3s(&["bucket"]);
+    put("k", b"shorter than the tail", &options(&server.url())).unwrap();
+    let proxy = Proxy::before(server.address);
+    let source = open("k", &options(&proxy.url())).unwrap();
+    assert_eq!(source.tail(), b"shorter than the tail");
+    let requests = proxy.requests();
+    let methods: Vec<_> = requests.iter().filter_map(|r| r.split(' ').next()).collect();
+    assert_eq!(methods, ["get", "head", "get"]);
+}
+
 /// Where the child below finds its object.
 const CHILD: &str = "BURST_TEST_DOWNLOAD_FROM";
 

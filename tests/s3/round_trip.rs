@@ -99,3 +99,49 @@ fn an_old_version_can_be_read() {
     assert_eq!(old.tail(), b"old content");
     assert_eq!(read(&old, 4..11).unwrap(), b"content");
 }
+
+/// Set in the process that uploads; its memory is looked at.
+const CHILD: &str = "BURST_TEST_UPLOAD_TO";
+
+#[test]
+fn memory_of_a_transfer_does_not_grow_with_its_size() {
+    if let Ok(url) = std::env::var(CHILD) {
+        let mut options = options(&url);
+        options.max_in_flight = S3Options::default().max_in_flight;
+        let bytes = content(8 * MIB);
+        let mut sink: Box<dyn ArchiveSink> = Box::new(S3Sink::create("bucket", "k", false, &options).unwrap());
+        for _ in 0..75 {
+            sink.write(&bytes).unwrap();
+        }
+        sink.finish().unwrap();
+        println!("after 600 MiB up: {} MiB", peak_mib());
+        let source = open("k", &options).unwrap();
+        let (send, receive) = channel();
+        for part in 0..75 {
+            let send = send.clone();
+            let range = part * 8 * MIB as u64..(part + 1) * 8 * MIB as u64;
+            source.start(range, Box::new(move |result| send.send(result.unwrap()).unwrap()));
+        }
+        for _ in 0..75 {
+            let part = receive.recv().unwrap();
+            assert!((*part).as_ref() == bytes);
+        }
+        println!("after 600 MiB down: {} MiB", peak_mib());
+        // 16 in flight, two parts each, and what the client needs besides.
+        assert!(peak_mib() < 400);
+        return;
+    }
+    let server = S3Server::s3s(&["bucket"]);
+    let status = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "round_trip::memory_of_a_transfer_does_not_grow_with_its_size", "--nocapture"])
+        .env(CHILD, server.url())
+        .status()
+        .unwrap();
+    assert!(status.success());
+}
+
+fn peak_mib() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() / 1024
+}

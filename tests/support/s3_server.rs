@@ -11,7 +11,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -122,9 +122,10 @@ pub fn free_address() -> SocketAddr {
     listener.local_addr().unwrap()
 }
 
-/// A proxy that notes every request and can answer some with 503 itself.
+/// A proxy that notes every request, can answer some with 503 itself, and can hold back all answers.
 pub struct Proxy {
     pub address: SocketAddr,
+    pub stalled: Arc<AtomicBool>,
     seen: Arc<Mutex<Vec<Vec<u8>>>>,
     pub failures: Arc<AtomicUsize>,
 }
@@ -132,16 +133,22 @@ pub struct Proxy {
 impl Proxy {
     pub fn before(server: SocketAddr) -> Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let proxy = Proxy { address: listener.local_addr().unwrap(), seen: Arc::default(), failures: Arc::default() };
+        let proxy = Proxy {
+            address: listener.local_addr().unwrap(),
+            stalled: Arc::default(),
+            seen: Arc::default(),
+            failures: Arc::default(),
+        };
         let (seen, failures) = (proxy.seen.clone(), proxy.failures.clone());
+        let stalled = proxy.stalled.clone();
         // The thread ends with the test process.
         thread::spawn(move || {
             for client in listener.incoming().map_while(Result::ok) {
                 let fail = failures.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1)).is_ok();
-                let seen = seen.clone();
+                let (seen, stalled) = (seen.clone(), stalled.clone());
                 thread::spawn(move || match fail {
                     true => refuse(client),
-                    false => pass(client, server, &seen),
+                    false => pass(client, server, &seen, stalled),
                 });
             }
         });
@@ -181,7 +188,7 @@ fn refuse(mut client: TcpStream) {
     let _ = client.write_all(answer.as_bytes());
 }
 
-fn pass(mut client: TcpStream, server: SocketAddr, seen: &Mutex<Vec<Vec<u8>>>) {
+fn pass(mut client: TcpStream, server: SocketAddr, seen: &Mutex<Vec<Vec<u8>>>, stalled: Arc<AtomicBool>) {
     let mut server = TcpStream::connect(server).unwrap();
     let number = {
         let mut seen = seen.lock().unwrap();
@@ -190,7 +197,15 @@ fn pass(mut client: TcpStream, server: SocketAddr, seen: &Mutex<Vec<Vec<u8>>>) {
     };
     let (mut back_from, mut back_to) = (server.try_clone().unwrap(), client.try_clone().unwrap());
     thread::spawn(move || {
-        let _ = std::io::copy(&mut back_from, &mut back_to);
+        let mut buffer = vec![0; 65536];
+        while let Ok(n @ 1..) = back_from.read(&mut buffer) {
+            while stalled.load(Ordering::SeqCst) {
+                thread::sleep(Duration::from_millis(20));
+            }
+            if back_to.write_all(&buffer[..n]).is_err() {
+                break;
+            }
+        }
         let _ = back_to.shutdown(std::net::Shutdown::Both);
     });
     let mut buffer = vec![0; 65536];

@@ -1,27 +1,17 @@
 //! Checksums of what is written: CRC-32C per part and per MiB of directory.
 
-use crc_fast::{CrcAlgorithm, Digest};
-
+use crate::format::checksum::Crc32c;
 use crate::format::limits::DIRECTORY_CHECKSUM_STEP;
 use crate::format::part_map::PartRecord;
 
-fn new_digest() -> Digest {
-    Digest::new(CrcAlgorithm::Crc32Iscsi)
-}
-
 /// Records of the parts, the last one still open. Bytes are taken from the output buffer as late as possible, in
 /// large runs: parts consist of many short pieces.
+#[derive(Default)]
 pub struct PartSums {
     records: Vec<PartRecord>,
-    digest: Digest,
-    /// How much of the output buffer is in `digest`.
+    sum: Crc32c,
+    /// How much of the output buffer is in `sum`.
     summed: usize,
-}
-
-impl Default for PartSums {
-    fn default() -> Self {
-        PartSums { records: Vec::new(), digest: new_digest(), summed: 0 }
-    }
 }
 
 impl PartSums {
@@ -33,7 +23,7 @@ impl PartSums {
 
     /// The output buffer is about to be cleared.
     pub fn update(&mut self, output: &[u8]) {
-        self.digest.update(&output[self.summed..]);
+        self.sum.update(&output[self.summed..]);
         self.summed = 0;
     }
 
@@ -44,26 +34,21 @@ impl PartSums {
     }
 
     fn close(&mut self, output: &[u8]) {
-        self.digest.update(&output[self.summed..]);
+        self.sum.update(&output[self.summed..]);
         self.summed = output.len();
-        let digest = std::mem::replace(&mut self.digest, new_digest());
+        let sum = std::mem::take(&mut self.sum);
         if let Some(record) = self.records.last_mut() {
-            record.crc32c = digest.finalize() as u32;
+            record.crc32c = sum.finish();
         }
     }
 }
 
 /// CRC-32C of each MiB of the directory.
+#[derive(Default)]
 pub struct DirectorySums {
     table: Vec<u32>,
-    digest: Digest,
+    sum: Crc32c,
     length: u64,
-}
-
-impl Default for DirectorySums {
-    fn default() -> Self {
-        DirectorySums { table: Vec::new(), digest: new_digest(), length: 0 }
-    }
 }
 
 impl DirectorySums {
@@ -75,7 +60,7 @@ impl DirectorySums {
         while !bytes.is_empty() {
             let room = DIRECTORY_CHECKSUM_STEP - self.length % DIRECTORY_CHECKSUM_STEP;
             let (now, later) = bytes.split_at(bytes.len().min(room as usize));
-            self.digest.update(now);
+            self.sum.update(now);
             self.length += now.len() as u64;
             if self.length.is_multiple_of(DIRECTORY_CHECKSUM_STEP) {
                 self.close();
@@ -93,7 +78,7 @@ impl DirectorySums {
     }
 
     fn close(&mut self) {
-        let digest = std::mem::replace(&mut self.digest, new_digest());
-        self.table.push(digest.finalize() as u32);
+        let sum = std::mem::take(&mut self.sum);
+        self.table.push(sum.finish());
     }
 }

@@ -8,6 +8,7 @@ use crate::format::entry::{
     Attributes, Entry, EntryType, Method, S_IFBLK, S_IFCHR, S_IFDIR, S_IFIFO, S_IFLNK, S_IFMT, S_IFREG, check_path,
 };
 use crate::format::error::{Error, Reason, Result};
+use crate::format::limits::BURST_FIELD_MAX;
 
 pub const SIGNATURE: u32 = 0x0201_4B50;
 /// Length of the fields before the name.
@@ -171,6 +172,12 @@ pub fn parse(bytes: &[u8], ordinal: u64, directory_offset: u64) -> Result<Entry>
             return Err(Error::corrupt("the BURST field (0x7542) is missing or out of order"));
         };
         extra.expect("surplus bytes", extra.rest().len(), 0)?;
+        if payload.len() > BURST_FIELD_MAX {
+            return Err(Error::corrupt(format!(
+                "BURST field of {} bytes, allowed are {BURST_FIELD_MAX}",
+                payload.len()
+            )));
+        }
         let mut b = Fields::new(payload, "BURST field");
         if b.bytes(4)? != BURST_SIGNATURE {
             return Err(Error::corrupt("BURST field: signature is wrong"));

@@ -1,0 +1,204 @@
+//! One path of the source, read and compressed: everything the archive writer needs of an entry that fits in memory.
+
+use std::path::PathBuf;
+
+use nix::sys::stat::{major, minor};
+
+use super::HardLinks;
+use super::compress::Compressor;
+use super::large::cut_runs;
+use super::record::{Record, Source, Stat};
+use super::source_file::{Missing, SourceFile, attributes_of_path, is_gone, read_link};
+use crate::error::Result;
+use crate::format::archive_writer::{NewEntry, Piece};
+use crate::format::checksum::{crc32, crc32_combine, crc32_of_zeros};
+use crate::format::entry::{S_IFBLK, S_IFCHR, S_IFDIR, S_IFIFO, S_IFLNK, S_IFMT};
+use crate::format::limits::FINISHED_IN_MEMORY_MAX;
+use crate::format::{Attributes, EntryType};
+
+/// A file that will not hold still is read this often before what was read last is taken.
+const ATTEMPTS: usize = 4;
+
+pub const CHANGED: &str = "changed while it was read";
+
+/// Data of an entry.
+#[derive(Debug)]
+pub enum Data {
+    Stored(Vec<u8>),
+    Framed(Vec<Piece>),
+}
+
+/// An entry that can be added to the archive.
+#[derive(Debug)]
+pub struct Ready {
+    pub entry: NewEntry,
+    pub data: Data,
+    pub crc32: u32,
+    pub content_length: u64,
+    /// The inode, if other names may follow.
+    pub inode: Option<(u64, u64)>,
+    /// Set if the file did not hold still.
+    pub changed: Option<PathBuf>,
+}
+
+/// What came of a record.
+#[derive(Debug)]
+pub enum Read {
+    Ready(Box<Ready>),
+    /// The file is too large to be finished in memory.
+    Large(SourceFile),
+    Missing(PathBuf, Missing),
+}
+
+/// What a thread that reads and compresses has of its own, and what all share.
+pub struct Worker<'a> {
+    pub sources: &'a [Source],
+    pub hard_links: HardLinks,
+    pub compressor: Compressor,
+    /// Content of the file or range at hand.
+    pub buffer: Vec<u8>,
+}
+
+impl<'a> Worker<'a> {
+    pub fn new(sources: &'a [Source], hard_links: HardLinks, level: i32) -> Result<Worker<'a>> {
+        Ok(Worker { sources, hard_links, compressor: Compressor::new(level)?, buffer: Vec::new() })
+    }
+
+    pub fn read(&mut self, record: &Record) -> Result<Read> {
+        let path = record.location(self.sources);
+        if record.stat.is_regular() {
+            return self.read_file(record, path);
+        }
+        let attributes = match attributes_of_path(&path, &record.stat) {
+            Err(error) if is_gone(&error) => return Ok(Read::Missing(path, Missing::Vanished)),
+            attributes => attributes?,
+        };
+        let device = (major(record.stat.rdev) as u32, minor(record.stat.rdev) as u32);
+        let mut data = Vec::new();
+        let entry_type = match record.stat.mode & S_IFMT {
+            S_IFDIR => EntryType::Directory,
+            S_IFIFO => EntryType::Fifo,
+            S_IFCHR => EntryType::CharDevice { major: device.0, minor: device.1 },
+            S_IFBLK => EntryType::BlockDevice { major: device.0, minor: device.1 },
+            S_IFLNK => {
+                data = match read_link(&path)? {
+                    Ok(text) => text,
+                    Err(missing) => return Ok(Read::Missing(path, missing)),
+                };
+                EntryType::Symlink
+            }
+            _ => return Ok(Read::Missing(path, Missing::OtherType)),
+        };
+        let crc32 = crc32(&data);
+        let content_length = data.len() as u64;
+        let entry = self.entry(record, entry_type, attributes, &record.stat);
+        Ok(Read::Ready(Box::new(Ready {
+            inode: entry.link_count.map(|_| record.stat.inode()),
+            entry,
+            data: Data::Stored(data),
+            crc32,
+            content_length,
+            changed: None,
+        })))
+    }
+
+    fn read_file(&mut self, record: &Record, path: PathBuf) -> Result<Read> {
+        for attempt in 1.. {
+            let file = match SourceFile::open(&path)? {
+                Ok(file) => file,
+                Err(missing) => return Ok(Read::Missing(path, missing)),
+            };
+            if file.stat.size > FINISHED_IN_MEMORY_MAX {
+                return Ok(Read::Large(file));
+            }
+            let attributes = file.attributes()?;
+            let content = self.content(&file)?;
+            let unchanged = content.complete && file.is_unchanged()?;
+            if unchanged || attempt == ATTEMPTS {
+                let entry = self.entry(record, EntryType::Regular, attributes, &file.stat);
+                return Ok(Read::Ready(Box::new(Ready {
+                    inode: entry.link_count.map(|_| file.stat.inode()),
+                    entry,
+                    data: content.data,
+                    crc32: content.crc32,
+                    content_length: content.length,
+                    changed: (!unchanged).then_some(path),
+                })));
+            }
+        }
+        unreachable!("the last attempt returns")
+    }
+
+    pub fn entry(&self, record: &Record, entry_type: EntryType, attributes: Attributes, stat: &Stat) -> NewEntry {
+        let may_be_linked = self.hard_links == HardLinks::Keep && !stat.is_directory() && stat.nlink > 1;
+        let link_count = may_be_linked.then(|| u32::try_from(stat.nlink).unwrap_or(u32::MAX));
+        NewEntry { path: record.name(self.sources), entry_type, attributes, link_count }
+    }
+
+    /// Reads the whole file, as long as it is when it was opened or shorter.
+    fn content(&mut self, file: &SourceFile) -> Result<Content> {
+        let size = file.stat.size;
+        let extents = file.extents(0..size)?;
+        let mut content = Content { data: Data::Stored(Vec::new()), crc32: 0, length: 0, complete: true };
+        let (mut pieces, mut has_holes) = (Vec::new(), false);
+        for run in cut_runs(&extents, 0..size) {
+            let part = self.run(file, run.range.clone(), run.is_hole, &mut pieces)?;
+            has_holes |= run.is_hole;
+            content.crc32 = crc32_combine(content.crc32, part.crc32, part.length);
+            content.length += part.length;
+            if part.length < run.range.end - run.range.start {
+                content.complete = false;
+                break;
+            }
+        }
+        let compressed: u64 = pieces.iter().map(Piece::length).sum();
+        let is_stored = pieces.is_empty() || (!has_holes && compressed + compressed / 64 >= content.length);
+        content.data = if !is_stored {
+            Data::Framed(pieces)
+        } else {
+            // Without holes all of it was read by one run, and is still in the buffer.
+            Data::Stored(self.buffer.get(..content.length as usize).unwrap_or_default().to_vec())
+        };
+        Ok(content)
+    }
+
+    /// Reads and compresses one run of data, or cuts one hole. Fewer bytes only where the file ends.
+    pub fn run(
+        &mut self,
+        file: &SourceFile,
+        range: std::ops::Range<u64>,
+        is_hole: bool,
+        pieces: &mut Vec<Piece>,
+    ) -> Result<Part> {
+        const STEP: u64 = crate::format::limits::FRAME_CONTENT_MAX as u64;
+        let length = range.end - range.start;
+        if is_hole {
+            pieces.extend((0..length).step_by(STEP as usize).map(|at| Piece::Hole((length - at).min(STEP) as u32)));
+            return Ok(Part { crc32: crc32_of_zeros(length), length });
+        }
+        if self.buffer.len() < length as usize {
+            self.buffer.resize(length as usize, 0);
+        }
+        let buffer = self.buffer.get_mut(..length as usize).unwrap_or_default();
+        let read = file.read_at(buffer, range.start)?;
+        let content = buffer.get(..read).unwrap_or_default();
+        for piece in content.chunks(STEP as usize) {
+            pieces.push(self.compressor.piece(piece)?);
+        }
+        Ok(Part { crc32: crc32(content), length: read as u64 })
+    }
+}
+
+/// What was read of one run.
+pub struct Part {
+    pub crc32: u32,
+    pub length: u64,
+}
+
+struct Content {
+    data: Data,
+    crc32: u32,
+    length: u64,
+    complete: bool,
+}
+

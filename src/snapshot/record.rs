@@ -1,0 +1,194 @@
+//! What the walk notes of each path, and its form in the spool.
+
+use std::ffi::OsStr;
+use std::fs::Metadata;
+use std::io::{self, Read};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use crate::format::Timestamp;
+use crate::format::entry::{S_IFDIR, S_IFMT, S_IFREG};
+
+/// The part of lstat that an archive or a comparison needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stat {
+    pub mode: u32,
+    pub uid: u32,
+    pub gid: u32,
+    pub nlink: u64,
+    pub size: u64,
+    pub dev: u64,
+    pub ino: u64,
+    pub rdev: u64,
+    pub mtime: Timestamp,
+    pub ctime: Timestamp,
+}
+
+impl Stat {
+    pub fn of(m: &Metadata) -> Stat {
+        Stat {
+            mode: m.mode(),
+            uid: m.uid(),
+            gid: m.gid(),
+            nlink: m.nlink(),
+            size: m.size(),
+            dev: m.dev(),
+            ino: m.ino(),
+            rdev: m.rdev(),
+            mtime: Timestamp { seconds: m.mtime(), nanos: m.mtime_nsec() as u32 },
+            ctime: Timestamp { seconds: m.ctime(), nanos: m.ctime_nsec() as u32 },
+        }
+    }
+
+    pub fn is_directory(&self) -> bool {
+        self.mode & S_IFMT == S_IFDIR
+    }
+
+    pub fn is_regular(&self) -> bool {
+        self.mode & S_IFMT == S_IFREG
+    }
+
+    /// Identity of the inode.
+    pub fn inode(&self) -> (u64, u64) {
+        (self.dev, self.ino)
+    }
+
+    /// Whether content and attributes may be taken as untouched between the two.
+    pub fn unchanged(&self, later: &Stat) -> bool {
+        (self.size, self.mtime, self.ctime) == (later.size, later.mtime, later.ctime)
+    }
+
+    fn numbers(&self) -> [u64; 12] {
+        [
+            self.mode.into(),
+            self.uid.into(),
+            self.gid.into(),
+            self.nlink,
+            self.size,
+            self.dev,
+            self.ino,
+            self.rdev,
+            self.mtime.seconds as u64,
+            self.mtime.nanos.into(),
+            self.ctime.seconds as u64,
+            self.ctime.nanos.into(),
+        ]
+    }
+
+    fn from_numbers(n: [u64; 12]) -> Stat {
+        Stat {
+            mode: n[0] as u32,
+            uid: n[1] as u32,
+            gid: n[2] as u32,
+            nlink: n[3],
+            size: n[4],
+            dev: n[5],
+            ino: n[6],
+            rdev: n[7],
+            mtime: Timestamp { seconds: n[8] as i64, nanos: n[9] as u32 },
+            ctime: Timestamp { seconds: n[10] as i64, nanos: n[11] as u32 },
+        }
+    }
+}
+
+/// Where a SOURCE is, and under which name it stands in the archive.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Source {
+    pub base: PathBuf,
+    /// Empty for the one directory whose contents are archived.
+    pub name: Vec<u8>,
+}
+
+/// One path the walk found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Record {
+    /// Index of the source.
+    pub source: u32,
+    /// Path relative to the source's base; empty for the base itself.
+    pub path: Vec<u8>,
+    pub stat: Stat,
+}
+
+impl Record {
+    /// Where it is in the file system.
+    pub fn location(&self, sources: &[Source]) -> PathBuf {
+        let base = sources.get(self.source as usize).map_or(Path::new(""), |source| &source.base);
+        if self.path.is_empty() { base.to_owned() } else { base.join(OsStr::from_bytes(&self.path)) }
+    }
+
+    /// Its path in the archive.
+    pub fn name(&self, sources: &[Source]) -> Vec<u8> {
+        let prefix = sources.get(self.source as usize).map_or(&[][..], |source| &source.name);
+        let mut name = prefix.to_vec();
+        if !prefix.is_empty() && !self.path.is_empty() {
+            name.push(b'/');
+        }
+        name.extend_from_slice(&self.path);
+        name
+    }
+
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.source.to_le_bytes());
+        out.extend_from_slice(&(self.path.len() as u32).to_le_bytes());
+        self.stat.numbers().iter().for_each(|n| out.extend_from_slice(&n.to_le_bytes()));
+        out.extend_from_slice(&self.path);
+    }
+
+    /// The next record; None at the end.
+    pub fn read(from: &mut impl Read) -> io::Result<Option<Record>> {
+        let mut word = [0; 4];
+        match from.read_exact(&mut word) {
+            Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
+            result => result?,
+        }
+        let source = u32::from_le_bytes(word);
+        from.read_exact(&mut word)?;
+        let mut numbers = [0; 12];
+        for number in &mut numbers {
+            let mut bytes = [0; 8];
+            from.read_exact(&mut bytes)?;
+            *number = u64::from_le_bytes(bytes);
+        }
+        let mut path = vec![0; u32::from_le_bytes(word) as usize];
+        from.read_exact(&mut path)?;
+        Ok(Some(Record { source, path, stat: Stat::from_numbers(numbers) }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_come_back() {
+        let stat = Stat::of(&std::fs::metadata("/proc/self").unwrap());
+        let odd = Stat { mtime: Timestamp { seconds: -5, nanos: 999_999_999 }, size: u64::MAX, ..stat };
+        let all = [
+            Record { source: 0, path: Vec::new(), stat },
+            Record { source: 7, path: b"a\xff\n/b".to_vec(), stat: odd },
+        ];
+        let mut bytes = Vec::new();
+        all.iter().for_each(|record| record.encode(&mut bytes));
+        let mut from = &bytes[..];
+        for record in &all {
+            assert_eq!(Record::read(&mut from).unwrap().as_ref(), Some(record));
+        }
+        assert_eq!(Record::read(&mut from).unwrap(), None);
+    }
+
+    #[test]
+    fn names() {
+        let stat = Stat::of(&std::fs::metadata("/").unwrap());
+        let sources = [
+            Source { base: "/x".into(), name: Vec::new() },
+            Source { base: "/y/b".into(), name: b"b".to_vec() },
+        ];
+        let record = |source, path: &[u8]| Record { source, path: path.to_vec(), stat };
+        assert_eq!(record(0, b"a/b").name(&sources), b"a/b");
+        assert_eq!(record(1, b"").name(&sources), b"b");
+        assert_eq!(record(1, b"c").name(&sources), b"b/c");
+        assert_eq!(record(1, b"c").location(&sources), Path::new("/y/b/c"));
+        assert_eq!(record(1, b"").location(&sources), Path::new("/y/b"));
+    }
+}

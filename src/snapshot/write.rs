@@ -1,0 +1,239 @@
+//! The end of the pipeline: entries in order, into the archive writer, out to the sink.
+
+use std::collections::HashMap;
+use std::io::Read as _;
+use std::sync::Arc;
+
+use super::item::{CHANGED, Data, Read, Ready, Worker};
+use super::pipeline::{Outcome, Range, large_begin};
+use super::record::{Record, Source};
+use super::source_file::SourceFile;
+use super::{Event, Events, Report, SnapshotOptions, large};
+use crate::error::{Error, Result};
+use crate::format::archive_writer::{ArchiveWriter, NewEntry, WriterOptions};
+use crate::format::checksum::{crc32, crc32_combine};
+use crate::format::entry::hard_link_text;
+use crate::format::{Attributes, EntryType};
+use crate::linux::spool::Spool;
+use crate::store::ArchiveSink;
+
+/// The directory stays in memory up to this many bytes.
+const DIRECTORY_MEMORY: usize = 64 << 20;
+
+/// Output is collected up to this many bytes before it goes to the sink.
+const OUTPUT_STEP: usize = 256 << 10;
+
+pub struct Writer<'a> {
+    archive: ArchiveWriter,
+    sink: Box<dyn ArchiveSink>,
+    directory: Spool,
+    /// First names of inodes that have several.
+    linkable: HashMap<(u64, u64), Target>,
+    /// For what only becomes known here; see [`Writer::read_now`].
+    worker: Worker<'a>,
+    large: Option<Large>,
+    report: Report,
+    archive_bytes: u64,
+    content_bytes: u64,
+}
+
+/// The entry that hard links name.
+struct Target {
+    ordinal: u64,
+    path: Vec<u8>,
+    attributes: Attributes,
+}
+
+/// The large file that is being written.
+struct Large {
+    /// None once its header is written.
+    entry: Option<NewEntry>,
+    file: Arc<SourceFile>,
+    crc32: u32,
+    length: u64,
+    ended_early: bool,
+}
+
+impl<'a> Writer<'a> {
+    pub fn new(
+        archive: WriterOptions,
+        sink: Box<dyn ArchiveSink>,
+        sources: &'a [Source],
+        options: &SnapshotOptions,
+    ) -> Result<Writer<'a>> {
+        Ok(Writer {
+            archive: ArchiveWriter::new(archive)?,
+            sink,
+            directory: Spool::new(&std::env::temp_dir(), DIRECTORY_MEMORY),
+            linkable: HashMap::new(),
+            worker: Worker::new(sources, options.hard_links, options.level)?,
+            large: None,
+            report: Report::default(),
+            archive_bytes: 0,
+            content_bytes: 0,
+        })
+    }
+
+    /// Appends what comes next.
+    pub fn put(&mut self, outcome: Outcome, events: &mut Events<'_>) -> Result<()> {
+        events.check_interrupt()?;
+        match outcome {
+            Outcome::Entry(ready) => self.entry(*ready, events)?,
+            Outcome::Link(record) => match self.linkable.get(&record.stat.inode()) {
+                Some(target) => {
+                    let entry = target.link(record.name(self.worker.sources));
+                    self.hard_link(entry)?;
+                }
+                // The first name was gone, or another file, when it was opened.
+                None => self.read_now(&record, events)?,
+            },
+            Outcome::Grown(record) => self.read_now(&record, events)?,
+            Outcome::Missing(path, missing) => events.send(Event::Changed { path: &path, what: missing.what() }),
+            Outcome::LargeBegin { entry, file } => {
+                self.large = Some(Large { entry: Some(entry), file, crc32: 0, length: 0, ended_early: false });
+            }
+            Outcome::LargeRange(range) => self.range(range, events)?,
+            Outcome::LargeEnd => self.end_large(events)?,
+        }
+        if self.archive.output().len() >= OUTPUT_STEP { self.drain() } else { Ok(()) }
+    }
+
+    fn entry(&mut self, ready: Ready, events: &mut Events<'_>) -> Result<()> {
+        let Ready { entry, data, crc32, content_length, inode, changed } = ready;
+        if let Some(path) = changed {
+            events.send(Event::Changed { path: &path, what: CHANGED });
+        }
+        match entry.entry_type {
+            EntryType::Directory => self.report.directories += 1,
+            EntryType::Regular => self.count_file(content_length, events),
+            _ => self.report.others += 1,
+        }
+        let target = inode.map(|inode| (inode, entry.path.clone(), entry.attributes.clone()));
+        let ordinal = match data {
+            Data::Stored(data) => self.archive.add_stored(entry, data, crc32)?,
+            Data::Framed(pieces) => self.archive.add_framed(entry, pieces, crc32)?,
+        };
+        if let Some((inode, path, attributes)) = target {
+            self.linkable.insert(inode, Target::new(ordinal, path, attributes));
+        }
+        Ok(())
+    }
+
+    fn hard_link(&mut self, (entry, text): (NewEntry, Vec<u8>)) -> Result<()> {
+        self.report.hard_links += 1;
+        let crc32 = crc32(&text);
+        self.archive.add_stored(entry, text, crc32).map(drop)?;
+        Ok(())
+    }
+
+    /// Reads a path out of turn, on this thread. Only after something changed, so speed does not matter.
+    fn read_now(&mut self, record: &Record, events: &mut Events<'_>) -> Result<()> {
+        match self.worker.read(record)? {
+            Read::Ready(ready) => self.entry(*ready, events),
+            Read::Missing(path, missing) => {
+                events.send(Event::Changed { path: &path, what: missing.what() });
+                Ok(())
+            }
+            Read::Large(file) => {
+                let begin = large_begin(&self.worker, record, file)?;
+                let Outcome::LargeBegin { file, .. } = &begin else { return Ok(()) };
+                let file = file.clone();
+                self.put(begin, events)?;
+                large::jobs(&file, |runs| {
+                    let range = self.worker.range(&file, &runs)?;
+                    self.put(Outcome::LargeRange(range), events)
+                })?;
+                self.put(Outcome::LargeEnd, events)
+            }
+        }
+    }
+
+    fn range(&mut self, range: Range, events: &mut Events<'_>) -> Result<()> {
+        let Some(large) = self.large.as_mut().filter(|large| !large.ended_early) else { return Ok(()) };
+        large.ended_early = !range.complete;
+        large.crc32 = crc32_combine(large.crc32, range.crc32, range.length);
+        large.length += range.length;
+        for piece in range.pieces {
+            // A file that turns out to be empty is another kind of entry, so the header waits for the first piece.
+            if let Some(entry) = large.entry.take() {
+                let target = entry.link_count.map(|_| (entry.path.clone(), entry.attributes.clone()));
+                let ordinal = self.archive.begin_large(entry)?;
+                if let Some((path, attributes)) = target {
+                    self.linkable.insert(large.file.stat.inode(), Target::new(ordinal, path, attributes));
+                }
+            }
+            self.archive.piece(piece)?;
+        }
+        self.content_bytes += range.length;
+        events.send(Event::Progress { bytes: self.content_bytes });
+        Ok(())
+    }
+
+    fn end_large(&mut self, events: &mut Events<'_>) -> Result<()> {
+        let Some(large) = self.large.take() else { return Ok(()) };
+        self.report.files += 1;
+        match large.entry {
+            None => self.archive.end_large(large.crc32)?,
+            Some(entry) => {
+                let target = entry.link_count.map(|_| (entry.path.clone(), entry.attributes.clone()));
+                let ordinal = self.archive.add_stored(entry, Vec::new(), 0)?;
+                if let Some((path, attributes)) = target {
+                    self.linkable.insert(large.file.stat.inode(), Target::new(ordinal, path, attributes));
+                }
+            }
+        }
+        if large.ended_early || !large.file.is_unchanged()? {
+            events.send(Event::Changed { path: &large.file.path, what: CHANGED });
+        }
+        Ok(())
+    }
+
+    fn count_file(&mut self, length: u64, events: &mut Events<'_>) {
+        self.report.files += 1;
+        self.content_bytes += length;
+        events.send(Event::Progress { bytes: self.content_bytes });
+    }
+
+    fn drain(&mut self) -> Result<()> {
+        self.sink.write(self.archive.output())?;
+        self.archive_bytes += self.archive.output().len() as u64;
+        self.archive.clear_output();
+        let spooled = self.directory.append(self.archive.directory());
+        spooled.map_err(|e| Error::io("write the directory of the archive to a temporary file", e))?;
+        self.archive.clear_directory();
+        Ok(())
+    }
+
+    /// Ends the archive and makes it visible.
+    pub fn finish(mut self, events: &mut Events<'_>) -> Result<Report> {
+        let finished = self.archive.finish()?;
+        self.drain()?;
+        let mut reader = self.directory.reader();
+        let mut buffer = vec![0; OUTPUT_STEP];
+        loop {
+            events.check_interrupt()?;
+            let read = |e| Error::io("read the directory of the archive from its temporary file", e);
+            let count = reader.read(&mut buffer).map_err(read)?;
+            if count == 0 {
+                break;
+            }
+            self.sink.write(buffer.get(..count).unwrap_or_default())?;
+        }
+        self.sink.write(&finished.end_records)?;
+        self.sink.finish()?;
+        Ok(Report { content_bytes: self.content_bytes, archive_bytes: finished.archive_length, ..self.report })
+    }
+}
+
+impl Target {
+    /// Links repeat owner and time only (spec `#hard-links`).
+    fn new(ordinal: u64, path: Vec<u8>, attributes: Attributes) -> Target {
+        Target { ordinal, path, attributes: Attributes { xattrs: Vec::new(), ..attributes } }
+    }
+
+    fn link(&self, path: Vec<u8>) -> (NewEntry, Vec<u8>) {
+        let text = hard_link_text(&path, &self.path);
+        let entry_type = EntryType::HardLink { target: self.ordinal };
+        (NewEntry { path, entry_type, attributes: self.attributes.clone(), link_count: None }, text)
+    }
+}
