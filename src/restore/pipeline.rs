@@ -285,7 +285,12 @@ impl Planner<'_> {
     /// Collects complete parts to aligned requests.
     fn part_complete(&mut self, part: PartPlan) -> Result<()> {
         let per_request = self.options.parts_per_request.max(1);
-        if !part.entries.iter().any(|placed| self.selection.destination(&placed.entry).is_some()) {
+        // A directory is all in the directory of the archive: for it alone no part of a selection need be fetched.
+        let everything = self.selection.is_everything();
+        let needed = |entry: &Entry| {
+            self.selection.destination(entry).is_some() && (everything || entry.entry_type != EntryType::Directory)
+        };
+        if !part.entries.iter().any(|placed| needed(&placed.entry)) {
             return Ok(());
         }
         let next = self.request.last().map(|last| last.index + 1);
