@@ -270,15 +270,20 @@ impl Planner<'_> {
     /// Adds an entry to every part it has a byte in.
     fn place(&mut self, placed: PlacedEntry) -> Result<()> {
         let (first, last) = (placed.entry.header_offset / GRID, (placed.end - 1) / GRID);
-        for index in first..=last {
-            if self.part.as_ref().is_some_and(|part| part.index != index)
-                && let Some(part) = self.part.take()
-            {
-                self.part_complete(part)?;
-            }
-            let part = self.part.get_or_insert_with(|| PartPlan { index, entries: Vec::new() });
-            part.entries.push(placed.clone());
+        for index in first..last {
+            self.place_in(index, placed.clone())?;
         }
+        self.place_in(last, placed)
+    }
+
+    fn place_in(&mut self, index: u64, placed: PlacedEntry) -> Result<()> {
+        if self.part.as_ref().is_some_and(|part| part.index != index)
+            && let Some(part) = self.part.take()
+        {
+            self.part_complete(part)?;
+        }
+        let part = self.part.get_or_insert_with(|| PartPlan { index, entries: Vec::new() });
+        part.entries.push(placed);
         Ok(())
     }
 
