@@ -39,20 +39,38 @@ def archive(made: Archives, name: str) -> Path:
 @pytest.mark.parametrize("name", EXTRACTED + TESTED)
 @pytest.mark.parametrize("which", SEVEN_ZIPS)
 def test_7zip_tests(which: str, name: str, made: Archives):
+    if name == "empty":
+        return no_entries(which, made)
     seven_zip_test(seven_zips()[which], archive(made, name))
 
 
-@pytest.mark.parametrize("name", EXTRACTED)
+def no_entries(which: str, made: Archives) -> None:
+    """The one deviation: a ZIP without entries is known by its first bytes only if nothing stands before its end
+    record, and in an archive the attributes of the root do. Other tools have nothing to extract from it anyway."""
+    code, said = extractors.run(seven_zips()[which], "t", made.archive("empty"))
+    assert code == 2 and "Is not archive" in said
+
+
+@pytest.mark.parametrize("name", EXTRACTED[1:])
 @pytest.mark.parametrize("which", SEVEN_ZIPS)
 def test_7zip_extracts(which: str, name: str, made: Archives, tmp: Path):
-    """-snld: also links that lead out of the directory."""
+    """-snld20: also links that lead out of the directory, or to other links."""
     path = archive(made, name)
-    code, said = extractors.run(seven_zips()[which], "x", "-y", "-snld", f"-o{tmp / 'x'}", path)
+    code, said = extractors.run(seven_zips()[which], "x", "-y", "-snld20", f"-o{tmp / 'x'}", path)
     assert code == 0, said[-2000:]
     assert "WARNING" not in said and "ERROR" not in said
     (tmp / "x").mkdir(exist_ok=True)
     found = compare(path, made.tree(name), tmp / "x")
+    found = [d for d in found if not (d.what == "link" and absolute_link(tmp / "x", d.path, made.tree(name)))]
     assert not found, found[:20]
+
+
+def absolute_link(extracted: Path, path: bytes, source: Path) -> bool:
+    """7-Zip puts the directory it extracts into in front of an absolute link, whatever it is told."""
+    text = os.readlink(os.path.join(os.fsencode(source), path))
+    return text.startswith(b"/") and os.readlink(os.path.join(os.fsencode(extracted), path)) == (
+        os.fsencode(extracted) + text
+    )
 
 
 @pytest.mark.parametrize("name", EXTRACTED)
@@ -75,7 +93,7 @@ BSDTAR = {
     "spans parts": "it ends the data of a method-93 entry at a skippable frame that ends one of its read buffers, "
     "which happens at part boundaries",
     "backslash": "it takes a backslash in a name for a separator",
-    "special": "device nodes and FIFOs are not restored from ZIP",
+    "decomposed": "it composes the characters of UTF-8 names (NFC)",
 }
 
 
@@ -96,6 +114,8 @@ def bsdtar_deviates(d: extractors.Difference, facts: dict) -> str | None:
         return BSDTAR["spans parts"]
     if b"\\" in d.path or (d.what == "not in the archive" and b"back" in d.path):
         return BSDTAR["backslash"]
+    if b" decomposed" in d.path:
+        return BSDTAR["decomposed"]
     return None
 
 
