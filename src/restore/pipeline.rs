@@ -310,12 +310,13 @@ impl Planner<'_> {
         let parts = std::mem::take(&mut self.request);
         let (Some(first), Some(last)) = (parts.first(), parts.last()) else { return Ok(()) };
         let range = self.archive.index.part_range(first.index).start..self.archive.index.part_range(last.index).end;
+        let entries: usize = parts.iter().map(|part| part.entries.len()).sum();
         let permit = loop {
             check_stop(self.stop)?;
             if self.shared.failed() {
                 return Err(Error::new(Kind::Failure, "another thread failed"));
             }
-            if let Some(permit) = self.shared.permits.take(TICK) {
+            if let Some(permit) = self.shared.permits.take(1 + entries / ENTRIES_PER_PERMIT, TICK) {
                 break permit;
             }
             self.check_stall()?;
@@ -422,16 +423,22 @@ struct Permits {
     changed: Condvar,
 }
 
-/// The right to hold one request's buffer.
-struct Permit(Arc<Permits>);
+/// The right to hold one request's buffer and its list of entries; weighs as many permits as it says.
+struct Permit(Arc<Permits>, usize);
+
+/// Entries that are planned for weigh a permit (a buffer of 8 MiB) for so many: a part of tiny files has so many that
+/// they would take more memory than the parts.
+const ENTRIES_PER_PERMIT: usize = 8192;
 
 impl Permits {
-    fn take(self: &Arc<Self>, timeout: Duration) -> Option<Permit> {
+    /// Waits for `weight` permits, or for all if there are fewer.
+    fn take(self: &Arc<Self>, weight: usize, timeout: Duration) -> Option<Permit> {
+        let weight = weight.min(self.total);
         let free = self.free.lock().unwrap_or_else(|e| e.into_inner());
         let (mut free, _) =
-            self.changed.wait_timeout_while(free, timeout, |free| *free == 0).unwrap_or_else(|e| e.into_inner());
-        *free = free.checked_sub(1)?;
-        Some(Permit(self.clone()))
+            self.changed.wait_timeout_while(free, timeout, |free| *free < weight).unwrap_or_else(|e| e.into_inner());
+        *free = free.checked_sub(weight)?;
+        Some(Permit(self.clone(), weight))
     }
 
     fn taken(&self) -> usize {
@@ -450,7 +457,7 @@ impl Permits {
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        *self.0.free.lock().unwrap_or_else(|e| e.into_inner()) += 1;
+        *self.0.free.lock().unwrap_or_else(|e| e.into_inner()) += self.1;
         self.0.changed.notify_all();
     }
 }
