@@ -69,8 +69,13 @@ def test_bytes(disk: Path, s3s: Server):
         mib = {size: row[what] / MIB for size, row in table.items()}
         print(f"{what}: " + ", ".join(f"{size} GiB {m:.0f} MiB" for size, m in mib.items()))
         assert mib["4"] < 512, f"{what} takes {mib['4']:.0f} MiB"
-        assert mib["4"] - mib["1"] <= 32, f"{what}: {mib}"
-        assert mib["4"] - mib["0.2"] <= 64, f"{what}: {mib}"
+        if what == "snapshot to S3":
+            # The client holds up to two parts of 8 MiB for each of its 16 connections: how many of them depends on
+            # how far the server lags behind, and 0.2 GiB are fewer.
+            assert mib["4"] <= 2 * 16 * 8 + 192, f"{what}: {mib}"
+        else:
+            assert mib["4"] - mib["1"] <= 32, f"{what}: {mib}"
+            assert mib["4"] - mib["0.2"] <= 64, f"{what}: {mib}"
 
 
 def many(root: Path, count: int) -> None:
