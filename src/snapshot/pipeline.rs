@@ -91,7 +91,7 @@ pub fn run(
         for _ in 0..workers {
             let queue = queue.clone();
             let mut worker = Worker::new(sources, options.hard_links, options.level)?;
-            spawn(scope, "compress", move || work(&mut worker, queue))?;
+            spawn(scope, "compress", move || work(&mut worker, queue, budget))?;
         }
         drop(queue);
         let worker = Worker::new(sources, options.hard_links, options.level)?;
@@ -122,8 +122,12 @@ impl Drop for Close<'_> {
     }
 }
 
-fn work(worker: &mut Worker<'_>, queue: Receiver<Job>) {
+fn work(worker: &mut Worker<'_>, queue: Receiver<Job>, budget: &Budget) {
     for (work, answer) in queue {
+        // What is still queued after an error or a signal is not worth the time.
+        if budget.is_closed() {
+            break;
+        }
         let result = match work {
             Work::Batch(items) => items.into_iter().map(|item| worker.outcome(item)).collect(),
             Work::Range(file, runs) => worker.range(&file, &runs).map(|range| vec![Outcome::LargeRange(range)]),

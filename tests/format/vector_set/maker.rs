@@ -2,7 +2,7 @@
 
 use burst::format::archive_writer::{ArchiveWriter, NewEntry, Piece, WriterOptions};
 use burst::format::checksum::crc32;
-use burst::format::entry::hard_link_text;
+use burst::format::entry::{EMPTY_TREE, hard_link_text};
 use burst::format::zstd_frame::hole_frame;
 use burst::format::{Attributes, EntryType, Timestamp, Xattr};
 
@@ -161,6 +161,13 @@ impl Maker {
 
     pub fn finish(mut self) -> Vector {
         let finished = self.writer.finish().expect("finish");
+        if self.vector.entries.is_empty() {
+            // The writer adds the directory itself, with what is known of it.
+            let known = self.vector.root.clone().unwrap_or(Attributes { permissions: 0o755, ..Default::default() });
+            let attributes = Attributes { xattrs: Vec::new(), ..known };
+            let root = NewEntry { attributes, ..entry(EMPTY_TREE, EntryType::Directory) };
+            self.given(root, Vec::new(), Vec::new());
+        }
         self.drain();
         self.vector.bytes.extend_from_slice(&self.directory);
         self.vector.bytes.extend_from_slice(&finished.end_records);

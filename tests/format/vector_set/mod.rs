@@ -35,6 +35,7 @@ pub struct Expected {
 
 pub const ALL: &[fn() -> Vector] = &[
     small::empty,
+    small::empty_with_root,
     small::root_attributes,
     small::order,
     small::stored,

@@ -4,10 +4,17 @@ use burst::format::archive_writer::Piece;
 use burst::format::{Attributes, EntryType, Timestamp};
 
 use super::Vector;
-use super::maker::{EXTENT, LIBRARY_FRAME, LIBRARY_TEXT, Maker, entry, file, rle, uncut, xattr};
+use super::maker::{EXTENT, LIBRARY_FRAME, LIBRARY_TEXT, Maker, attributes, entry, file, rle, uncut, xattr};
 
 pub fn empty() -> Vector {
-    Maker::new("empty", "an archive of nothing, which says nothing about its root", &["layout", "trailer"]).finish()
+    let shows = "an empty directory has the entry \"./\"; the archive says nothing about its attributes";
+    Maker::new("empty", shows, &["entry-order", "layout"]).finish()
+}
+
+pub fn empty_with_root() -> Vector {
+    let shows = "an empty directory with attributes: extended attributes stand only in the root attributes";
+    let root = Attributes { permissions: 0o2750, xattrs: vec![xattr("user.a", b"b")], ..attributes() };
+    Maker::with_root("empty-with-root", shows, &["entry-order", "attribute-region"], Some(root)).finish()
 }
 
 pub fn root_attributes() -> Vector {

@@ -1,0 +1,104 @@
+"""What is compared: how each object is made, how each is restored, and what is measured."""
+
+import os
+import resource
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import volumes
+
+
+@dataclass
+class Contestant:
+    mount_options: str
+    pipeline: list[list[str]]
+    """Commands joined by pipes; `{}` stands for the mount point."""
+    directory: str = ""
+    """Made below the mount point before the clock starts."""
+
+    def run(self, target: Path) -> dict:
+        """Restores onto an empty mounted file system; wall and CPU in seconds, RSS in bytes."""
+        if self.directory:
+            (target / self.directory).mkdir()
+        commands = [[part.replace("{}", str(target)) for part in command] for command in self.pipeline]
+        machine, begun = machine_cpu(), time.monotonic()
+        cpu, rss = run_pipeline(commands)
+        before = own_system_time()
+        volumes.sync(target)
+        wall = time.monotonic() - begun
+        cpu += own_system_time() - before
+        usage = os.statvfs(target)
+        return {
+            "wall": wall,
+            "cpu": cpu,
+            "machine_cpu": machine_cpu() - machine,
+            "rss": rss,
+            "disk": (usage.f_blocks - usage.f_bfree) * usage.f_frsize,
+        }
+
+
+def all_of(burst: Path, url: str) -> dict[str, Contestant]:
+    archive = ["s3://bench/tree.zip", "--endpoint-url", url, "--no-sign-request"]
+    curl = ["curl", "-sSf"]
+    return {
+        "burst": Contestant("", [[str(burst), "restore", "-q", *archive, "{}/tree"]]),
+        "receive": Contestant("", [[*curl, f"{url}/bench/tree.stream"], ["btrfs", "-q", "receive", "{}"]]),
+        "tar": Contestant(
+            "compress=zstd:3",
+            [
+                [*curl, f"{url}/bench/tree.tar.zst"],
+                ["zstd", "-dcq"],
+                ["tar", "-x", "-p", "--numeric-owner", "--xattrs", "--acls", "-f-", "-C", "{}/tree"],
+            ],
+            "tree",
+        ),
+    }
+
+
+def make_objects(burst: Path, tree: Path, to: Path) -> dict[str, int]:
+    """The three forms of the tree; their sizes in bytes."""
+    volumes.run(burst, "snapshot", "-q", tree, to / "tree.zip")
+    volumes.run("btrfs", "-q", "property", "set", "-ts", tree, "ro", "true")
+    volumes.run("btrfs", "-q", "send", "--proto", "2", "--compressed-data", "-f", to / "tree.stream", tree)
+    tar = ["tar", "-c", "--sort=name", "--numeric-owner", "--xattrs", "--acls", "-C", str(tree), "."]
+    with (to / "tree.tar.zst").open("wb") as out:
+        first = subprocess.Popen(tar, stdout=subprocess.PIPE)
+        subprocess.run(["zstd", "-3", "-q", "-T0"], stdin=first.stdout, stdout=out, check=True)
+        if first.wait():
+            raise RuntimeError("tar failed")
+    return {file.name: file.stat().st_size for file in sorted(to.iterdir())}
+
+
+def run_pipeline(commands: list[list[str]]) -> tuple[float, int]:
+    """CPU seconds of all processes, and the sum of their peak RSS in bytes; a failing one is an error."""
+    processes: list[subprocess.Popen] = []
+    for number, command in enumerate(commands):
+        last = number == len(commands) - 1
+        stdin = processes[-1].stdout if processes else subprocess.DEVNULL
+        processes.append(subprocess.Popen(command, stdin=stdin, stdout=None if last else subprocess.PIPE))
+        if number:
+            # Only the next command holds the pipe, so that its end is noticed.
+            processes[number - 1].stdout.close()
+    cpu, rss, failed = 0.0, 0, []
+    for process in processes:
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        cpu += usage.ru_utime + usage.ru_stime
+        rss += usage.ru_maxrss * 1024
+        if process.returncode:
+            failed.append(f"{process.args}: exit code {process.returncode}")
+    if failed:
+        raise RuntimeError("; ".join(failed))
+    return cpu, rss
+
+
+def own_system_time() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_stime
+
+
+def machine_cpu() -> float:
+    """CPU seconds of the whole machine so far, without idle, waiting and what a host took."""
+    user, nice, system, _idle, _wait, irq, softirq = map(int, Path("/proc/stat").read_text().split()[1:8])
+    return (user + nice + system + irq + softirq) / os.sysconf("SC_CLK_TCK")
