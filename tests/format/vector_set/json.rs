@@ -48,7 +48,7 @@ fn xattrs(list: &[Xattr]) -> Value {
     list.iter().map(|(name, value)| (escape(name), hex(value).into())).collect::<Map<_, _>>().into()
 }
 
-fn attributes(a: &Attributes) -> Map<String, Value> {
+pub fn attributes(a: &Attributes) -> Map<String, Value> {
     let mut row = Map::new();
     row.insert("mode".into(), format!("{:04o}", a.permissions).into());
     row.insert("uid".into(), a.uid.into());

@@ -163,7 +163,8 @@ pub fn times() -> Vector {
 /// F9
 pub fn names() -> Vector {
     let shows = "names: bit 11 exactly for valid UTF-8 beyond ASCII, other bytes as they are";
-    let mut m = Maker::new("names", shows, &["names"]).deviations(&[("bsdtar", "makes / of the backslash, and drops a: as a drive letter")]);
+    let mut m = Maker::new("names", shows, &["names"])
+        .deviations(&[("bsdtar", "makes / of the backslash, and drops a: as a drive letter")]);
     m.directory("\u{e4} directory");
     m.directory("\u{e4} directory/.burst");
     let names: [&[u8]; 13] = [
