@@ -15,7 +15,6 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "spec" / "reference"))
 
-from burst_frames import crc32c
 from mini_writer import EXTENT, GRID, Hooks, Item, attribute, build, frames_of, hole, raw_frame, skippable, xattrs
 
 DIR, LINK = 0o40755, 0o120777
@@ -63,7 +62,7 @@ def link(name: bytes, target: int, text: bytes, **more: object) -> Item:
 
 RAW_X = b"\x09\0\0x"  # a block: last, raw, 1 byte
 # To the next grid point with one padding frame: archives of 8 MiB, nearly all zeros.
-NEAR_GRID = dict(descriptor=True, tail_to=GRID)
+NEAR_GRID = {"descriptor": True, "tail_to": GRID}
 
 
 @dataclass
@@ -349,13 +348,13 @@ VALID = [
     Valid("later-minor-version", "what a later 1.x may add: optional attribute and feature, longer trailer and records",
           ["versions", "trailer", "part-map", "burst-field"],
           [file(attributes=attribute(5, b"new") + attribute(0x7F, b""))],
-          dict(trailer_length=208, record_length=40, hooks={
-              "trailer": lambda b: (put(10, "<H", 1)(b), put(24, "<Q", 1 << 40)(b), put(165, "<B", 1)(b))})),
+          {"trailer_length": 208, "record_length": 40, "hooks": {
+              "trailer": lambda b: (put(10, "<H", 1)(b), put(24, "<Q", 1 << 40)(b), put(165, "<B", 1)(b))}}),
     Valid("other-skippable-frames", "skippable frames of every magic but start-of-part are skipped, whatever they hold",
           ["padding"], [raw(b"file", TEXT, tail=skippables())]),
     Valid("ignored-payloads", "readers ignore the payloads of the pad field and of padding frames", ["local-file-header",
           "padding", "refuse"], [file(pad=9), raw(b"packed", TEXT, tail=[skippable(8)[:4] + b"\3\0\0\0pad"])],
-          dict(hooks={"local:0": lambda b: b.__setitem__(slice(-9, None), b"not zeros")}), grid=False),
+          {"hooks": {"local:0": lambda b: b.__setitem__(slice(-9, None), b"not zeros")}}, grid=False),
     Valid("descriptor-on-the-grid", "a part of start-of-part frame and descriptor alone, then the next entry (8 MiB of zeros)",
           ["grid", "start-of-part", "data-descriptor"], [raw(b"file", TEXT, **NEAR_GRID), Item(b"next", content=b"n")],
           deviations={"bsdtar": "libarchive takes a frame that ends with its read buffer (at every 8 MiB) for the end of the entry and reports an error"}),
