@@ -12,9 +12,8 @@ OS_PLACES = ["/usr/share", "/usr/include", "/usr/bin", "/usr/sbin", "/usr/lib"]
 def os_tree(to: Path, quick: bool) -> None:
     """Files of /usr in a fixed order, up to 1.3 GB."""
     limit = 150_000_000 if quick else 1_300_000_000
-    copy = subprocess.Popen(
-        ["tar", "-c", "--null", "--no-recursion", "--xattrs", "-T-", "-C", "/"], stdin=-1, stdout=-1, stderr=-3
-    )
+    pack = ["tar", "-C", "/", "-c", "--null", "--no-recursion", "--xattrs", "-T-"]
+    copy = subprocess.Popen(pack, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     unpack = subprocess.Popen(["tar", "-x", "-p", "--xattrs", "-C", to], stdin=copy.stdout)
     copy.stdout.close()
     for path in selection(limit):

@@ -48,7 +48,10 @@ def mounted(image: Path, at: Path, size: int, options: str) -> Iterator[None]:
     with image.open("wb") as file:
         file.truncate(size)
     try:
-        run("mkfs.btrfs", "-q", image)
+        # Version 6.2 prints notes whatever it is told.
+        made = subprocess.run(["mkfs.btrfs", "-q", image], check=False, capture_output=True, text=True)
+        if made.returncode:
+            raise RuntimeError(f"mkfs.btrfs: {made.stderr}")
         at.mkdir(exist_ok=True)
         # This kind of loop device detaches itself at the last unmount, also if this process is killed.
         run("mount", "-t", "btrfs", "-o", f"loop,{options}" if options else "loop", image, at)
