@@ -4,11 +4,15 @@ import sys
 from pathlib import Path
 
 TESTS = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(TESTS / "interop"), str(TESTS / "system"), str(TESTS / "format"),
-                str(TESTS.parent / "spec" / "reference")]
+sys.path[:0] = [
+    str(TESTS / "interop"),
+    str(TESTS / "system"),
+    str(TESTS / "format"),
+    str(TESTS.parent / "spec" / "reference"),
+]
 
-import pytest  # noqa: E402
-from fixtures import listed, made, moto, s3s, source, target, tmp, volume, work  # noqa: E402, F401
+import pytest
+from fixtures import listed, made, moto, s3s, source, target, tmp, volume, work  # noqa: F401
 
 
 def pytest_configure(config: pytest.Config) -> None:

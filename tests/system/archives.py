@@ -39,8 +39,8 @@ def more_than_4_gib(root: Path) -> None:
     root.mkdir()
     piece = trees.noise(64 * MIB, 11)
     with open(root / "big", "wb") as f:
-        for n in range(68):  # 4.25 GiB; every 64 MiB begins with its number
-            f.write(n.to_bytes(8, "big") + piece[8:])
+        # 4.25 GiB; every 64 MiB begins with its number.
+        f.writelines(n.to_bytes(8, "big") + piece[8:] for n in range(68))
     (root / "last").write_bytes(trees.prose(100_000, 3))
 
 

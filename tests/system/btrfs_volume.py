@@ -20,8 +20,9 @@ def private_mounts() -> None:
 def run(*command: object) -> str:
     program = shutil.which(str(command[0]))
     assert program, f"{command[0]} is not installed"
-    done = subprocess.run([program, *map(str, command[1:])], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                          text=True, check=False)
+    done = subprocess.run(
+        [program, *map(str, command[1:])], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+    )
     assert done.returncode == 0, f"{' '.join(map(str, command))}: exit code {done.returncode}\n{done.stdout}"
     return done.stdout
 

@@ -1,4 +1,4 @@
-"""Runs the program. BURST names its executable."""
+"""Runs the program. BURST_BIN names its executable."""
 
 import os
 import signal
@@ -20,20 +20,34 @@ class Done:
 
 
 def program() -> str:
-    path = os.environ.get("BURST", str(Path(__file__).parents[2] / "target/release/burst"))
-    assert os.access(path, os.X_OK), f"no program at {path}: cargo build --release, or name it in BURST"
+    path = os.environ.get("BURST_BIN", str(Path(__file__).parents[2] / "target/release/burst"))
+    assert os.access(path, os.X_OK), f"no program at {path}: cargo build --release, or name it in BURST_BIN"
     return path
 
 
-def burst(*args: object, env: dict[str, str] | None = None, stdin: IO | None = None, stdout: IO | None = None,
-          code: int = 0, user: int | None = None) -> Done:
+def burst(
+    *args: object,
+    env: dict[str, str] | None = None,
+    stdin: IO | None = None,
+    stdout: IO | None = None,
+    code: int = 0,
+    user: int | None = None,
+) -> Done:
     """Runs it and asserts its exit code, and that it never panicked."""
     clean = {k: v for k, v in os.environ.items() if not k.startswith("AWS_")}
     with tempfile.TemporaryFile() as err, tempfile.TemporaryFile() as out:
         process = subprocess.run(
-            [program(), *map(os.fspath, map(plain, args))], env={**clean, **(env or {})},
-            stdin=stdin or subprocess.DEVNULL, stdout=stdout or out, stderr=err, timeout=TIMEOUT, check=False,
-            user=user, group=user, extra_groups=[] if user else None)
+            [program(), *map(os.fspath, map(plain, args))],
+            env={**clean, **(env or {})},
+            stdin=stdin or subprocess.DEVNULL,
+            stdout=stdout or out,
+            stderr=err,
+            timeout=TIMEOUT,
+            check=False,
+            user=user,
+            group=user,
+            extra_groups=[] if user else None,
+        )
         done = Done(process.returncode, text(out), text(err))
     shown = " ".join(ascii(plain(a)) for a in args)
     assert "panicked" not in done.err, f"burst {shown}: {done.err}"
@@ -53,8 +67,13 @@ def text(f: IO) -> str:
 def start(*args: object, env: dict[str, str] | None = None) -> subprocess.Popen:
     """Runs it in the background; the caller ends it."""
     clean = {k: v for k, v in os.environ.items() if not k.startswith("AWS_")}
-    return subprocess.Popen([program(), *map(str, args)], env={**clean, **(env or {})}, stdin=subprocess.PIPE,
-                            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    return subprocess.Popen(
+        [program(), *map(str, args)],
+        env={**clean, **(env or {})},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+    )
 
 
 def stop(process: subprocess.Popen) -> None:

@@ -35,17 +35,17 @@ def frames(path: Path) -> Iterator[Frame]:
         for e in archive.entries:
             at, content = e.data, 0
             while at < e.end and e.method == 93:
-                if m[at:at + 13] == FULL_HOLE:  # a large file may have a million
+                if m[at : at + 13] == FULL_HOLE:  # a large file may have a million
                     at, content = at + 13, content + EXTENT
                     continue
                 # A frame never crosses a grid point.
-                b = memoryview(m[at:min(e.end, (at // GRID + 1) * GRID, at + 135_168)])
+                b = memoryview(m[at : min(e.end, (at // GRID + 1) * GRID, at + 135_168)])
                 if is_skippable(b):
                     at += parse_skippable(b).length
                 else:
                     f = parse_frame(b)
                     if not f.hole:
-                        yield Frame(e.path, content, f.size, bytes(b[:f.length]))
+                        yield Frame(e.path, content, f.size, bytes(b[: f.length]))
                     at, content = at + f.length, content + f.size
 
 
@@ -55,10 +55,19 @@ class Iovec(ctypes.Structure):
 
 class EncodedIo(ctypes.Structure):
     """struct btrfs_ioctl_encoded_io_args of linux/btrfs.h."""
-    _fields_ = [("iov", ctypes.POINTER(Iovec)), ("iovcnt", ctypes.c_ulong), ("offset", ctypes.c_int64),
-                ("flags", ctypes.c_uint64), ("len", ctypes.c_uint64), ("unencoded_len", ctypes.c_uint64),
-                ("unencoded_offset", ctypes.c_uint64), ("compression", ctypes.c_uint32),
-                ("encryption", ctypes.c_uint32), ("reserved", ctypes.c_uint8 * 64)]
+
+    _fields_ = [
+        ("iov", ctypes.POINTER(Iovec)),
+        ("iovcnt", ctypes.c_ulong),
+        ("offset", ctypes.c_int64),
+        ("flags", ctypes.c_uint64),
+        ("len", ctypes.c_uint64),
+        ("unencoded_len", ctypes.c_uint64),
+        ("unencoded_offset", ctypes.c_uint64),
+        ("compression", ctypes.c_uint32),
+        ("encryption", ctypes.c_uint32),
+        ("reserved", ctypes.c_uint8 * 64),
+    ]
 
 
 ENCODED_READ = 2 << 30 | ctypes.sizeof(EncodedIo) << 16 | 0x94 << 8 | 64  # _IOR(BTRFS_IOCTL_MAGIC, 64, ...)
@@ -77,5 +86,4 @@ def is_on_disk(fd: int, frame: Frame) -> bool:
     """The extent begins with exactly these bytes; BTRFS fills its last sector with zeros."""
     compression, length, offset, data = encoded_read(fd, frame.offset)
     n = len(frame.data)
-    return ((compression, offset) == (ZSTD, 0) and length == frame.size and data[:n] == frame.data
-            and not any(data[n:]))
+    return (compression, offset) == (ZSTD, 0) and length == frame.size and data[:n] == frame.data and not any(data[n:])

@@ -20,8 +20,15 @@ MARKER = "user.burst.restored"
 CHUNK = 1 << 20
 Listing = dict[str, dict]
 
-KINDS = {stat.S_IFREG: "file", stat.S_IFDIR: "directory", stat.S_IFLNK: "symlink", stat.S_IFIFO: "fifo",
-         stat.S_IFCHR: "char", stat.S_IFBLK: "block", stat.S_IFSOCK: "socket"}
+KINDS = {
+    stat.S_IFREG: "file",
+    stat.S_IFDIR: "directory",
+    stat.S_IFLNK: "symlink",
+    stat.S_IFIFO: "fifo",
+    stat.S_IFCHR: "char",
+    stat.S_IFBLK: "block",
+    stat.S_IFSOCK: "socket",
+}
 
 
 def listing(root: os.PathLike | str, content: bool = True) -> Listing:
@@ -62,8 +69,14 @@ def walk(fd: int, prefix: str) -> Iterator[tuple[str, str]]:
 def facts(path: str, content: bool) -> dict:
     st = os.lstat(path)
     kind = KINDS[stat.S_IFMT(st.st_mode)]
-    out: dict = {"type": kind, "mode": f"{stat.S_IMODE(st.st_mode):04o}", "uid": st.st_uid, "gid": st.st_gid,
-                 "mtime_ns": st.st_mtime_ns, "xattrs": xattrs(path)}
+    out: dict = {
+        "type": kind,
+        "mode": f"{stat.S_IMODE(st.st_mode):04o}",
+        "uid": st.st_uid,
+        "gid": st.st_gid,
+        "mtime_ns": st.st_mtime_ns,
+        "xattrs": xattrs(path),
+    }
     if kind == "file":
         out["size"] = st.st_size
         if content:

@@ -33,11 +33,14 @@ class Server:
     def __init__(self, command: list[str], port: int, log: Path):
         self.url, self.log = f"http://127.0.0.1:{port}", log
         self.environment = {
-            "AWS_ACCESS_KEY_ID": KEY, "AWS_SECRET_ACCESS_KEY": SECRET, "AWS_REGION": "us-east-1",
-            "AWS_ENDPOINT_URL": self.url, "AWS_EC2_METADATA_DISABLED": "true",
+            "AWS_ACCESS_KEY_ID": KEY,
+            "AWS_SECRET_ACCESS_KEY": SECRET,
+            "AWS_REGION": "us-east-1",
+            "AWS_ENDPOINT_URL": self.url,
+            "AWS_EC2_METADATA_DISABLED": "true",
         }
         with open(log, "wb") as out:
-            self.process = subprocess.Popen(command, stdout=out, stderr=out, preexec_fn=die_with_parent)
+            self.process = subprocess.Popen(command, stdout=out, stderr=out, preexec_fn=die_with_parent)  # noqa: PLW1509
         for _ in range(300):
             assert self.process.poll() is None, f"{command[0]} ended: {log.read_text()}"
             with socket.socket() as s:
@@ -48,10 +51,18 @@ class Server:
             self.close()
             raise AssertionError(f"{command[0]} does not listen: {log.read_text()}")
         self.client = boto3.client(
-            "s3", endpoint_url=self.url, region_name="us-east-1", aws_access_key_id=KEY, aws_secret_access_key=SECRET,
+            "s3",
+            endpoint_url=self.url,
+            region_name="us-east-1",
+            aws_access_key_id=KEY,
+            aws_secret_access_key=SECRET,
             # s3s-fs keeps the checksum of an object that was replaced.
-            config=Config(response_checksum_validation="when_required", s3={"addressing_style": "path"},
-                          retries={"max_attempts": 1}))
+            config=Config(
+                response_checksum_validation="when_required",
+                s3={"addressing_style": "path"},
+                retries={"max_attempts": 1},
+            ),
+        )
         self.bucket = "archives"
         self.client.create_bucket(Bucket=self.bucket)
 

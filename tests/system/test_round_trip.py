@@ -12,8 +12,14 @@ from burst import burst, snapshot
 from listing import Listing, assert_same, listing
 from s3_server import Server
 
-TREES = ["empty", "odd", "kinds", "boundaries", pytest.param("tiny", marks=pytest.mark.slow),
-         pytest.param("os", marks=pytest.mark.slow)]
+TREES = [
+    "empty",
+    "odd",
+    "kinds",
+    "boundaries",
+    pytest.param("tiny", marks=pytest.mark.slow),
+    pytest.param("os", marks=pytest.mark.slow),
+]
 Listed = Callable[[str], Listing]
 
 
@@ -100,11 +106,13 @@ def test_several_sources(made: Archives, listed: Listed, target: Path, tmp: Path
     burst("restore", tmp / "archive", target)
     found = listing(target)
     assert {p for p in found if "/" not in p} == {".", "links", "sparse", "compressible"}
+
     def inside(whole: Listing) -> Listing:
         kept = {p: dict(f) for p, f in whole.items() if p.split("/")[0] in ("links", "sparse")}
         for facts in kept.values():
             facts.pop("links", None)
         return kept
+
     assert_same(inside(listed("odd")), inside(found))
 
 

@@ -28,8 +28,9 @@ class Recorder:
 
             def answer(self) -> None:
                 seen.append((self.command, self.headers.get("Range"), self.headers.get("If-Match")))
-                reply = requests.request(self.command, server.url + self.path, headers=dict(self.headers),
-                                         stream=True, timeout=60)
+                reply = requests.request(
+                    self.command, server.url + self.path, headers=dict(self.headers), stream=True, timeout=60
+                )
                 body = reply.raw.read() if self.command == "GET" else b""
                 self.send_response(reply.status_code)
                 for name, value in reply.headers.items():
@@ -83,8 +84,9 @@ def parts_of(archive: Path, *paths: str) -> tuple[set[int], int]:
 
 
 @pytest.mark.parametrize("path", ["alpha", "beta/deep", "beta/prose", "zeta/own"])
-def test_only_the_parts_it_needs(path: str, made: Archives, listed: Callable[[str], Listing], target: Path,
-                                 s3s: Server, recorder: Recorder):
+def test_only_the_parts_it_needs(
+    path: str, made: Archives, listed: Callable[[str], Listing], target: Path, s3s: Server, recorder: Recorder
+):
     upload(made, s3s)
     burst("restore", "--path", path, f"s3://{s3s.bucket}/kinds", target, env=recorder.environment)
     found = listing(target)

@@ -23,11 +23,11 @@ def noise(size: int, seed: int = 1) -> bytes:
 def prose(size: int, seed: int = 1) -> bytes:
     """Compresses about four to one."""
     rng = random.Random(seed)
-    words = [noise(rng.randint(2, 9), n).hex()[:rng.randint(2, 12)] for n in range(500)]
+    words = [noise(rng.randint(2, 9), n).hex()[: rng.randint(2, 12)] for n in range(500)]
     line = " ".join(rng.choice(words) for _ in range(4000)).encode() + b"\n"
     out = bytearray()
     while len(out) < size:
-        out += b"%d: " % len(out) + line[rng.randrange(1000):]
+        out += b"%d: " % len(out) + line[rng.randrange(1000) :]
     return bytes(out[:size])
 
 
@@ -110,8 +110,15 @@ def owners_and_times(d: Path) -> None:
     read_only.mkdir()
     (read_only / "inside").write_bytes(b"content")
     read_only.chmod(0o500)
-    times = {"epoch": 0, "before": -1, "1901": -2_147_483_649 * 10**9 + 5, "2038": (1 << 31) * 10**9 + 999_999_999,
-             "2300": YEAR_2300 * 10**9 + 123_456_789, "ns": WHEN, "1969": -999_999_999}
+    times = {
+        "epoch": 0,
+        "before": -1,
+        "1901": -2_147_483_649 * 10**9 + 5,
+        "2038": (1 << 31) * 10**9 + 999_999_999,
+        "2300": YEAR_2300 * 10**9 + 123_456_789,
+        "ns": WHEN,
+        "1969": -999_999_999,
+    }
     for name, ns in times.items():
         (d / name).write_bytes(name.encode())
         os.utime(d / name, ns=(ns, ns))
@@ -188,9 +195,31 @@ def links_and_nodes(d: Path) -> None:
 
 def names(d: Path) -> None:
     d.mkdir()
-    odd = ["n" * 255, "ä" * 127, " ", "  leading and trailing ", "new\nline", "back\\slash", "tab\t", "-rf", "~",
-           "*?[a]", "quote'\"", "日本語", "e\u0301 decomposed", "é composed", "C:", "CON", "dot.", "..a", "...", "%00",
-           "\x01\x7f", ".hidden", "emoji 🦀"]
+    odd = [
+        "n" * 255,
+        "ä" * 127,
+        " ",
+        "  leading and trailing ",
+        "new\nline",
+        "back\\slash",
+        "tab\t",
+        "-rf",
+        "~",
+        "*?[a]",
+        "quote'\"",
+        "日本語",
+        "e\u0301 decomposed",
+        "é composed",
+        "C:",
+        "CON",
+        "dot.",
+        "..a",
+        "...",
+        "%00",
+        "\x01\x7f",
+        ".hidden",
+        "emoji 🦀",
+    ]
     for name in odd:
         (d / name).write_bytes(name.encode())
         (d / f"dir-{name}"[:255].encode()[:255].decode(errors="ignore")).mkdir()
@@ -219,7 +248,7 @@ def os_tree(root: Path, limit: int = 3 * GIB // 2, wanted: int = 40_000) -> None
                 total, entries = total + size, entries + count
                 chosen.append(str(path.relative_to("/")))
     for at in range(0, len(chosen), 500):
-        run("cp", "-a", "--parents", *chosen[at:at + 500], root, cwd="/")
+        run("cp", "-a", "--parents", *chosen[at : at + 500], root, cwd="/")
     for n in range(max(0, wanted - entries)):
         path = root / f"generated/{n // 500:03}/file-{n}"
         if n % 500 == 0:
@@ -254,7 +283,7 @@ def boundaries(root: Path) -> None:
     big = noise(17 * MIB, 77)
     for n in range(24):
         # Incompressible: stored. The name moves what follows by a byte each.
-        (root / f"{n:02}-stored-{'x' * n}").write_bytes(big[:GRID - 200 + 7 * n])
+        (root / f"{n:02}-stored-{'x' * n}").write_bytes(big[: GRID - 200 + 7 * n])
         (root / f"{n:02}-tiny-{'y' * rng.randrange(200)}").write_bytes(b"t" * rng.randrange(60))
         (root / f"{n:02}-packed-{'z' * n}").write_bytes(prose(rng.choice((EXTENT, 5 * EXTENT, 700_001)), n))
         (root / f"{n:02}-link").symlink_to("l" * rng.randrange(1, 400))

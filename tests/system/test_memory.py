@@ -1,0 +1,113 @@
+"""Peak memory does not grow with bytes, and hardly with entries."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from btrfs_volume import Volume, run
+from burst import ARCHIVE_ID, TIMEOUT, program, start
+from s3_server import Server
+from trees import MIB, noise, prose
+
+pytestmark = pytest.mark.slow
+
+FILE = 64 * MIB
+SIZES = {"0.2": 3, "1": 16, "4": 64}  # GiB: files
+ENTRIES = (10_000, 300_000)
+
+
+def peak(*args: object, env: dict[str, str] | None = None) -> int:
+    """Peak resident memory of the program in bytes."""
+    measure = Path(__file__).with_name("measure.py")
+    command = [sys.executable, "-S", measure, program(), *map(str, args)]
+    done = subprocess.run(
+        command, env={**os.environ, **(env or {})}, capture_output=True, text=True, timeout=TIMEOUT, check=False
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    return int(done.stderr.splitlines()[-1]) * 1024
+
+
+@pytest.fixture(scope="module")
+def disk(work: Path) -> Iterator[Path]:
+    """Sources, archives and targets, together on one volume."""
+    volume = Volume(work / "memory", gib=40)
+    data = volume.path / "4"
+    data.mkdir()
+    hard, soft = noise(FILE, 1), prose(FILE, 2)
+    for n in range(SIZES["4"]):
+        (data / f"{n:02}").write_bytes(n.to_bytes(8, "big") + (soft if n % 2 else hard)[8:])
+    for name, count in SIZES.items():
+        if name != "4":
+            (volume.path / name).mkdir()
+            for n in range(count):
+                run("cp", "--reflink=always", data / f"{n:02}", volume.path / name)
+    yield volume.path
+    volume.close()
+
+
+def test_bytes(disk: Path, s3s: Server):
+    """Twenty times the bytes: the same memory, for every way of reading and writing."""
+    table: dict[str, dict[str, int]] = {}
+    for size in SIZES:
+        archive, where = disk / f"{size}.zip", f"s3://{s3s.bucket}/{size}.zip"
+        row = table[size] = {}
+        row["snapshot to a file"] = peak("snapshot", disk / size, archive)
+        row["snapshot to S3"] = peak("snapshot", disk / size, where, env=s3s.environment)
+        row["restore from a file"] = peak("restore", archive, disk / "t")
+        shutil.rmtree(disk / "t")
+        row["restore from S3"] = peak("restore", where, disk / "t", env=s3s.environment)
+        shutil.rmtree(disk / "t")
+        row["restore, decompressed"] = peak("restore", "--no-encoded-writes", archive, disk / "t")
+        shutil.rmtree(disk / "t")
+        s3s.client.delete_object(Bucket=s3s.bucket, Key=f"{size}.zip")
+    for what in table["4"]:
+        mib = {size: row[what] / MIB for size, row in table.items()}
+        print(f"{what}: " + ", ".join(f"{size} GiB {m:.0f} MiB" for size, m in mib.items()))
+        assert mib["4"] < 512, f"{what} takes {mib['4']:.0f} MiB"
+        assert mib["4"] - mib["1"] <= 32, f"{what}: {mib}"
+        assert mib["4"] - mib["0.2"] <= 64, f"{what}: {mib}"
+
+
+def many(root: Path, count: int) -> None:
+    """Empty files with long names, so that 300,000 have a directory of more than 64 MiB."""
+    for n in range(count):
+        if n % 1000 == 0:
+            directory = root / f"{n // 1000:04}"
+            directory.mkdir(parents=True)
+        os.mknod(directory / f"{n:06}{'n' * 200}")
+
+
+def test_entries(volume: Callable[..., Volume]):
+    """Restore keeps at most 64 B for an entry. A snapshot spools its lists: above 64 MiB to unlinked files."""
+    disk = volume(gib=8).path
+    snapshots, restores = [], []
+    for count in ENTRIES:
+        many(disk / str(count), count)
+        snapshots.append(peak("snapshot", "--archive-id", ARCHIVE_ID, disk / str(count), disk / f"{count}.zip"))
+        restores.append(peak("restore", disk / f"{count}.zip", disk / f"t{count}"))
+        assert sum(len(files) for _, _, files in os.walk(disk / f"t{count}")) == count
+    more = ENTRIES[1] - ENTRIES[0]
+    print(f"snapshot: {[s / MIB for s in snapshots]} MiB, restore: {[r / MIB for r in restores]} MiB")
+    print(f"restore: {(restores[1] - restores[0]) / more:.1f} B for each entry more")
+    assert restores[1] - restores[0] <= 64 * more
+    # Two lists, of the walk and of the directory, each at most 64 MiB in memory.
+    assert snapshots[1] - snapshots[0] <= 2 * 64 * MIB + 16 * MIB
+    assert spools(disk / str(ENTRIES[1]), disk / "again.zip"), "no unlinked temporary file was seen"
+
+
+def spools(source: Path, dest: Path) -> bool:
+    """Whether the program has an unlinked file open while it works."""
+    process = start("snapshot", source, dest)
+    seen = False
+    while process.poll() is None and not seen:
+        try:
+            links = [os.readlink(f"/proc/{process.pid}/fd/{fd}") for fd in os.listdir(f"/proc/{process.pid}/fd")]
+        except FileNotFoundError:
+            continue
+        seen = any(link.endswith("(deleted)") for link in links)
+    process.communicate()
+    return seen
