@@ -107,7 +107,7 @@ pub fn run(args: SnapshotArgs) -> Result<()> {
     let s3 = s3_options(&args, &location)?;
     refuse_existing(&location, args.overwrite)?;
 
-    let bar = if args.quiet { indicatif::ProgressBar::hidden() } else { output::progress_bar(None) };
+    let bar = output::progress_bar(None, args.quiet);
     let mut total = 0;
     let show = |event: Event<'_>| match event {
         Event::Walking { entries, bytes } => {
@@ -150,10 +150,18 @@ fn say(bar: &indicatif::ProgressBar, path: &std::path::Path, what: &str) {
 
 fn summary(location: &Location, report: &Report, time: Duration) -> String {
     let mut found = vec![output::count(report.files, "file")];
-    found.push(if report.directories == 1 { "1 directory".into() } else { format!("{} directories", report.directories) });
+    found.push(if report.directories == 1 {
+        "1 directory".into()
+    } else {
+        format!("{} directories", report.directories)
+    });
     for (n, noun) in [(report.hard_links, "hard link"), (report.others, "other entry")] {
         if n > 0 {
-            found.push(if n > 1 && noun == "other entry" { format!("{n} other entries") } else { output::count(n, noun) });
+            found.push(if n > 1 && noun == "other entry" {
+                format!("{n} other entries")
+            } else {
+                output::count(n, noun)
+            });
         }
     }
     let ratio = report.content_bytes as f64 / report.archive_bytes.max(1) as f64;

@@ -1,6 +1,6 @@
 //! The directory (spec `#directory`), fed in pieces of any size, and where each entry's data lies (spec `#placing`).
 
-use super::entry::{Entry, EntryType, Method};
+use super::entry::{EMPTY_TREE, Entry, EntryType, Method};
 use super::error::{Error, Result};
 use super::limits::PAD_PAYLOAD_MAX;
 use super::step::Step;
@@ -135,6 +135,10 @@ impl DirectoryReader {
                 Step::Ready(entry) => entry,
                 Step::NeedMore(n) => return Ok(DirectoryStep::NeedMore(n)),
             };
+            if entry.path == EMPTY_TREE && self.entries != 1 {
+                let message = format!("\"./\" in a directory of {} entries; it stands alone", self.entries);
+                return Err(Error::corrupt(message));
+            }
             let end = entry.header_offset;
             if let Some(previous) = self.pending.replace(entry) {
                 return PlacedEntry::new(previous, end).map(DirectoryStep::Entry);
@@ -265,9 +269,6 @@ impl DirectoryReader {
             counts.push(("directories", self.seen_directories, self.directories));
             counts.push(("content bytes", self.seen_content, self.content_bytes));
             counts.push(("end of the overflow lists", next, end));
-        }
-        if self.entries == 0 {
-            counts.push(("bytes of data without entries", self.data_end, 0));
         }
         for (what, found, expected) in counts {
             if found != expected {

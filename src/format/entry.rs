@@ -149,6 +149,15 @@ pub fn check_path(path: &[u8]) -> Result<()> {
     Ok(())
 }
 
+/// Path of the one entry of an archive of an empty directory: the directory itself (spec `#entry-order`).
+/// ZIP tools cannot open an archive without entries.
+pub const EMPTY_TREE: &[u8] = b".";
+
+/// [`check_path`], for an entry of the archive: the very first may be [`EMPTY_TREE`].
+pub fn check_entry_path(path: &[u8], is_directory: bool, ordinal: u64) -> Result<()> {
+    if path == EMPTY_TREE && is_directory && ordinal == 0 { Ok(()) } else { check_path(path) }
+}
+
 /// Checks that every component fits a Linux file system.
 pub fn check_restorable(path: &[u8]) -> Result<()> {
     match path.split(|&b| b == b'/').find(|c| c.len() > COMPONENT_MAX) {

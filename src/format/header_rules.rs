@@ -1,19 +1,24 @@
 //! What a local file header must be (spec `#local-file-header`, `#method`).
 
-use super::entry::{Method, check_path};
+use super::entry::{Method, check_entry_path};
 use super::error::{Error, Result};
 use super::limits::PAD_PAYLOAD_MAX;
 use super::zip::local_file_header::{self, LocalFileHeader};
 use super::zip::{flags, needs_zip64, version_needed};
 
 /// What a header can be refused for on its own; `bytes` are those of the header.
-pub(super) fn check_header(bytes: &[u8], header: &LocalFileHeader<'_>, directories_done: bool) -> Result<Method> {
+pub(super) fn check_header(
+    bytes: &[u8],
+    header: &LocalFileHeader<'_>,
+    ordinal: u64,
+    directories_done: bool,
+) -> Result<Method> {
     let refuse = |message: String| Err(Error::corrupt(format!("local file header: {message}")));
     let (path, is_directory) = match header.name.split_last() {
         Some((b'/', path)) => (path, true),
         _ => (header.name, false),
     };
-    check_path(path)?;
+    check_entry_path(path, is_directory, ordinal)?;
     if is_directory && directories_done {
         return refuse("a directory after an entry that is none; directories come first".into());
     }

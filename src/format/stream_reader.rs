@@ -4,7 +4,7 @@
 use std::ops::Range;
 
 use super::directory_reader::PlacedEntry;
-use super::entry::Method;
+use super::entry::{EMPTY_TREE, Method};
 use super::error::{Error, Result};
 use super::header_rules::check_header;
 use super::limits::{EXTENT_ALIGNMENT, FRAME_CONTENT_MAX, GRID};
@@ -278,7 +278,11 @@ impl StreamReader {
             return Ok(Step::NeedMore(length));
         };
         let header = local_file_header::parse(bytes)?;
-        let method = check_header(bytes, &header, self.directories_done).map_err(|e| e.in_entry(header.name))?;
+        let method = check_header(bytes, &header, self.next_ordinal, self.directories_done)
+            .map_err(|e| e.in_entry(header.name))?;
+        if self.name.strip_suffix(b"/") == Some(EMPTY_TREE) {
+            return Err(Error::corrupt("an entry after \"./\", which stands alone").in_entry(header.name));
+        }
         self.directories_done = header.name.last() != Some(&b'/');
         self.name.clear();
         self.name.extend_from_slice(header.name);

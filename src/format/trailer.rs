@@ -185,6 +185,9 @@ impl Trailer {
         at_most("part record length", self.part_record_length.into(), 4096)?;
         at_most("entries", self.entries, ENTRIES_MAX)?;
         at_most("directories", self.directories, self.entries)?;
+        if self.entries == 0 {
+            return check("entries", 0, None);
+        }
         if (self.part_record_length as usize) < part_map::RECORD_LENGTH {
             return check("part record length", self.part_record_length.into(), Some(part_map::RECORD_LENGTH as u64));
         }

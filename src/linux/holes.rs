@@ -97,7 +97,10 @@ mod tests {
     fn a_window_sees_only_itself() {
         const M: u64 = 1 << 20;
         let file = sparse(8 * M, &[M..2 * M, 3 * M..4 * M]);
-        assert_eq!(data_extents_in(file.as_fd(), M + 4096..3 * M + 4096).unwrap(), [M + 4096..2 * M, 3 * M..3 * M + 4096]);
+        assert_eq!(
+            data_extents_in(file.as_fd(), M + 4096..3 * M + 4096).unwrap(),
+            [M + 4096..2 * M, 3 * M..3 * M + 4096]
+        );
         assert_eq!(data_extents_in(file.as_fd(), 5 * M..8 * M).unwrap(), []);
     }
 

@@ -28,6 +28,10 @@ impl Privileges {
         Privileges { is_root: uid.is_root(), uid: uid.as_raw(), gid: nix::unistd::getegid().as_raw(), inherits }
     }
 
+    pub fn is_root(&self) -> bool {
+        self.is_root
+    }
+
     fn owner_is_right(&self, a: &Attributes) -> bool {
         !self.inherits && (a.uid, a.gid) == (self.uid, self.gid)
     }

@@ -4,6 +4,7 @@
 //! links, hard links and the attributes of directories wait until all content is in place, so that nothing written
 //! can be led astray by a link and no directory's time changes again.
 
+use std::collections::HashSet;
 use std::io::ErrorKind;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Mutex, MutexGuard};
@@ -39,6 +40,8 @@ pub struct MountedSink<'a> {
     directories: Mutex<Directories>,
     symlinks: Mutex<Deferred>,
     hard_links: Mutex<Deferred>,
+    /// Devices that this user may not create: their hard links are left out too.
+    devices_left_out: Mutex<HashSet<Vec<u8>>>,
 }
 
 /// Directories whose attributes are still to be set, in reverse order.
@@ -105,6 +108,7 @@ impl<'a> MountedSink<'a> {
             directories: Mutex::new(Directories { records: deferred(), offsets: Vec::new() }),
             symlinks: Mutex::new(deferred()),
             hard_links: Mutex::new(deferred()),
+            devices_left_out: Mutex::default(),
         })
     }
 
@@ -185,11 +189,21 @@ impl<'a> MountedSink<'a> {
         let xattrs = self.xattrs(entry)?;
         let mut make = || {
             let dir = parents.open(self.target, parent)?;
-            self.create_with(dir, name, || beneath::make_node(dir, name, mode, device))?;
-            by_name(dir, name, &entry.attributes, &xattrs, false, &self.privileges, &self.counters)
+            match self.create_with(dir, name, || beneath::make_node(dir, name, mode, device)) {
+                Err(e) if !self.privileges.is_root() && e.kind() == ErrorKind::PermissionDenied && device != 0 => {
+                    return Ok(false);
+                }
+                result => result?,
+            }
+            by_name(dir, name, &entry.attributes, &xattrs, false, &self.privileges, &self.counters)?;
+            Ok(true)
         };
-        make().map_err(|e| self.failed(path, "create", e))?;
-        add(&self.counters.nodes, 1);
+        if make().map_err(|e| self.failed(path, "create", e))? {
+            add(&self.counters.nodes, 1);
+        } else {
+            self.counters.notice("device not created: only root can");
+            locked(&self.devices_left_out).insert(path.to_vec());
+        }
         Ok(())
     }
 
@@ -266,6 +280,10 @@ impl<'a> MountedSink<'a> {
         })?;
         locked(&self.hard_links).for_each(|Record { path, text: target, .. }| {
             check_stop(stop)?;
+            if locked(&self.devices_left_out).contains(&target) {
+                self.counters.notice("hard link not created: its device was not");
+                return Ok(());
+            }
             let ((parent, name), (old_parent, old_name)) = (split_parent(&path), split_parent(&target));
             let mut link = || {
                 let old = self.target.open_dir(old_parent)?;

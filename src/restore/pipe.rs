@@ -18,7 +18,7 @@ use super::{Progress, Report, RestoreOptions, StopFlag, check_stop};
 use crate::error::{Error, Kind, Result};
 use crate::format::checksum::Crc32c;
 use crate::format::directory_reader::PlacedEntry;
-use crate::format::entry::{EntryType, check_restorable};
+use crate::format::entry::{EMPTY_TREE, EntryType, check_restorable};
 use crate::format::hard_links::HardLinks;
 use crate::format::limits::{EXTENT_ALIGNMENT, GRID};
 use crate::format::part_map::{CleanPoint, PartRecord};
@@ -267,6 +267,9 @@ impl<'a> Stream<'a> {
         if !self.selection.wants(path, entry_type) {
             return Ok(());
         }
+        if path == EMPTY_TREE {
+            return Ok(());
+        }
         check_restorable(path)?;
         if entry_type == EntryType::Directory {
             return self.sink.create_directory(path);
@@ -423,7 +426,7 @@ fn finish_entry(
 ) -> Result<()> {
     let mut entry = placed.entry;
     let link_target = hard_links.check(&entry).map_err(|e| archive.named(e))?;
-    if !selection.wants(&entry.path, entry.entry_type) {
+    if entry.path == EMPTY_TREE || !selection.wants(&entry.path, entry.entry_type) {
         return Ok(());
     }
     if entry.overflow.is_some() {

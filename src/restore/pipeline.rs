@@ -17,7 +17,7 @@ use super::{Progress, StopFlag, check_stop};
 use crate::error::{Error, Kind, Result};
 use crate::format::Entry;
 use crate::format::directory_reader::PlacedEntry;
-use crate::format::entry::EntryType;
+use crate::format::entry::{EMPTY_TREE, EntryType};
 use crate::format::hard_links::HardLinks;
 use crate::format::limits::GRID;
 use crate::format::part_reader::Piece;
@@ -257,6 +257,9 @@ impl Planner<'_> {
     fn announce<S: Sink>(&mut self, sink: &S, entry: &Entry) -> Result<()> {
         let target = self.hard_links.check(entry).map_err(|e| self.archive.named(e))?;
         let Some(destination) = self.selection.destination(entry) else { return Ok(()) };
+        if entry.path == EMPTY_TREE {
+            return Ok(());
+        }
         let link_target = match (entry.entry_type, target) {
             (EntryType::HardLink { target: ordinal }, Some(path)) => Some(self.selection.link_target(ordinal, path)),
             _ => None,

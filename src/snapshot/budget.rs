@@ -33,6 +33,11 @@ impl Budget {
         self.changed.notify_one();
     }
 
+    /// Whether the writer has given up or is done.
+    pub fn is_closed(&self) -> bool {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).closed
+    }
+
     /// Ends all waiting.
     pub fn close(&self) {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).closed = true;

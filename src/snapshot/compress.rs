@@ -11,7 +11,6 @@ const WINDOW_LOG: u32 = 17;
 
 /// Compresses pieces; one per thread.
 pub struct Compressor {
-    level: i32,
     context: CCtx<'static>,
     frame: Vec<u8>,
 }
@@ -20,14 +19,11 @@ impl Compressor {
     /// `level`: -15 to 15; 0 is zstd's own default.
     pub fn new(level: i32) -> Result<Compressor> {
         let frame = Vec::with_capacity(compress_bound(FRAME_CONTENT_MAX as usize));
-        Ok(Compressor { level, context: context(level)?, frame })
+        Ok(Compressor { context: context(level)?, frame })
     }
 
     /// One piece of 1 to 131,072 bytes: a frame if that is smaller. The result depends on `content` and level only.
     pub fn piece(&mut self, content: &[u8]) -> Result<Piece> {
-        if keeps_history(self.level) {
-            self.context = context(self.level)?;
-        }
         self.frame.clear();
         self.context.compress2(&mut self.frame, content).map_err(failed)?;
         if self.frame.len() >= content.len() {
@@ -35,10 +31,6 @@ impl Compressor {
         }
         Ok(Piece::Frame { bytes: self.frame.clone(), content_length: content.len() as u32 })
     }
-}
-
-fn keeps_history(_level: i32) -> bool {
-    false
 }
 
 fn context(level: i32) -> Result<CCtx<'static>> {
@@ -66,7 +58,7 @@ mod tests {
     use crate::format::zstd_frame::parse;
 
     /// Text-like bytes that give the match finders work; `seed` picks them.
-    pub fn sample(seed: u64, length: usize) -> Vec<u8> {
+    fn sample(seed: u64, length: usize) -> Vec<u8> {
         let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
         let mut next = || {
             state ^= state << 13;
@@ -107,7 +99,7 @@ mod tests {
                             assert!(bytes.len() < content.len());
                             assert_eq!(content_length as usize, content.len());
                             let Step::Ready(info) = parse(&bytes).unwrap() else { panic!("cut frame") };
-                            let _ = info;
+                            assert_eq!((info.length, info.content_size as usize), (bytes.len(), length));
                             assert_eq!(zstd::bulk::decompress(&bytes, length).unwrap(), content);
                         }
                         Piece::Raw(raw) => assert_eq!(raw, content),

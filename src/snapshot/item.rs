@@ -201,4 +201,3 @@ struct Content {
     length: u64,
     complete: bool,
 }
-

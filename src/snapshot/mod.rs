@@ -150,8 +150,7 @@ pub fn run(
     if let Some(size) = options.part_size {
         check_part_size(size)?;
     }
-    let mut events =
-        Events { listener: &mut listener, interrupt: options.interrupt.clone(), skipped: 0, changed: 0 };
+    let mut events = Events { listener: &mut listener, interrupt: options.interrupt.clone(), skipped: 0, changed: 0 };
     let sources = sources::resolve(paths)?;
     let selection = walk::Selection::new(&options.exclude, options.one_file_system, options.archive_inode)?;
     let walked = walk::walk(&sources.all, &selection, &mut events)?;
@@ -163,13 +162,7 @@ pub fn run(
     let mut writer = write::Writer::new(writer_options, sink, &sources.all, options)?;
     pipeline::run(options, &sources.all, &walked, &mut |outcome| writer.put(outcome, &mut events))?;
     let report = writer.finish(&mut events)?;
-    Ok(Report {
-        archive_id: options.archive_id,
-        part_size,
-        skipped: events.skipped,
-        changed: events.changed,
-        ..report
-    })
+    Ok(Report { archive_id: options.archive_id, part_size, skipped: events.skipped, changed: events.changed, ..report })
 }
 
 /// 16 random bytes for [`SnapshotOptions::archive_id`].

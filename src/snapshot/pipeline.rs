@@ -91,19 +91,12 @@ pub fn run(
         for _ in 0..workers {
             let queue = queue.clone();
             let mut worker = Worker::new(sources, options.hard_links, options.level)?;
-            spawn(scope, "compress", move || work(&mut worker, queue))?;
+            spawn(scope, "compress", move || work(&mut worker, queue, budget))?;
         }
         drop(queue);
         let worker = Worker::new(sources, options.hard_links, options.level)?;
-        let producer = Producer {
-            worker,
-            jobs,
-            places,
-            budget,
-            seen: HashSet::new(),
-            batch: Vec::new(),
-            batch_bytes: 0,
-        };
+        let producer =
+            Producer { worker, jobs, places, budget, seen: HashSet::new(), batch: Vec::new(), batch_bytes: 0 };
         spawn(scope, "produce", move || producer.run(walked))?;
         for (cost, result) in &ordered {
             let outcomes = result.recv().map_err(|_| Error::new(Kind::Failure, "a worker thread ended"))??;
@@ -116,11 +109,7 @@ pub fn run(
     })
 }
 
-fn spawn<'scope>(
-    scope: &'scope Scope<'scope, '_>,
-    name: &str,
-    work: impl FnOnce() + Send + 'scope,
-) -> Result<()> {
+fn spawn<'scope>(scope: &'scope Scope<'scope, '_>, name: &str, work: impl FnOnce() + Send + 'scope) -> Result<()> {
     let thread = std::thread::Builder::new().name(name.into());
     thread.spawn_scoped(scope, work).map(drop).map_err(|e| Error::io("start a thread", e))
 }
@@ -133,8 +122,12 @@ impl Drop for Close<'_> {
     }
 }
 
-fn work(worker: &mut Worker<'_>, queue: Receiver<Job>) {
+fn work(worker: &mut Worker<'_>, queue: Receiver<Job>, budget: &Budget) {
     for (work, answer) in queue {
+        // What is still queued after an error or a signal is not worth the time.
+        if budget.is_closed() {
+            break;
+        }
         let result = match work {
             Work::Batch(items) => items.into_iter().map(|item| worker.outcome(item)).collect(),
             Work::Range(file, runs) => worker.range(&file, &runs).map(|range| vec![Outcome::LargeRange(range)]),

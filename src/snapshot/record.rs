@@ -180,10 +180,8 @@ mod tests {
     #[test]
     fn names() {
         let stat = Stat::of(&std::fs::metadata("/").unwrap());
-        let sources = [
-            Source { base: "/x".into(), name: Vec::new() },
-            Source { base: "/y/b".into(), name: b"b".to_vec() },
-        ];
+        let sources =
+            [Source { base: "/x".into(), name: Vec::new() }, Source { base: "/y/b".into(), name: b"b".to_vec() }];
         let record = |source, path: &[u8]| Record { source, path: path.to_vec(), stat };
         assert_eq!(record(0, b"a/b").name(&sources), b"a/b");
         assert_eq!(record(1, b"").name(&sources), b"b");

@@ -146,11 +146,7 @@ fn walk_source(
             events.send(Event::Skipped { path, what: "is a socket" });
             continue;
         }
-        let record = Record {
-            source: index,
-            path: relative(path, &source.base).as_os_str().as_bytes().to_vec(),
-            stat,
-        };
+        let record = Record { source: index, path: relative(path, &source.base).as_os_str().as_bytes().to_vec(), stat };
         let name = record.name(sources);
         // Refused now rather than after hours of work.
         check_path(&name)?;

@@ -11,7 +11,7 @@ use std::collections::VecDeque;
 
 use super::attributes;
 use super::checksum::crc32c;
-use super::entry::{Attributes, Entry, EntryType, Method, Overflow, check_path};
+use super::entry::{Attributes, EMPTY_TREE, Entry, EntryType, Method, Overflow, check_path};
 use super::error::{Error, Reason, Result};
 use super::limits::{
     ATTRIBUTE_LIST_MAX, BURST_FIELD_MAX, ENTRIES_MAX, EXTENT_ALIGNMENT, FRAME_CONTENT_MAX, FRAME_LENGTH_MAX, GRID,
@@ -256,6 +256,9 @@ impl ArchiveWriter {
 
     /// Ends the data region and writes everything up to the directory. Append the spooled directory, then the end records.
     pub fn finish(&mut self) -> Result<Finished> {
+        if self.entries == 0 {
+            self.add_empty_tree()?;
+        }
         self.settle(None)?;
         let data_end = self.position;
         let records = self.parts.finish(&self.output);
@@ -305,9 +308,24 @@ impl ArchiveWriter {
         Ok(Finished { end_records, archive_length, trailer })
     }
 
+    /// The entry of an archive of an empty directory (spec `#entry-order`).
+    fn add_empty_tree(&mut self) -> Result<u64> {
+        let mut attributes =
+            self.options.root.clone().unwrap_or(Attributes { permissions: 0o755, ..Default::default() });
+        attributes.xattrs.clear();
+        let path = EMPTY_TREE.to_vec();
+        let entry = NewEntry { path, entry_type: EntryType::Directory, attributes, link_count: None };
+        let entry = self.accept(entry, Method::Stored, false)?;
+        self.add_whole(entry, Whole::Stored(Vec::new()))
+    }
+
     /// Checks what can be checked of a new entry before the pending one is settled.
     fn begin(&self, new: NewEntry, method: Method, has_descriptor: bool) -> Result<Entry> {
         check_path(&new.path)?;
+        self.accept(new, method, has_descriptor)
+    }
+
+    fn accept(&self, new: NewEntry, method: Method, has_descriptor: bool) -> Result<Entry> {
         let refuse = |message: &str| Err(misuse(message).in_entry(&new.path));
         if new.entry_type == EntryType::Directory && self.directories < self.entries {
             return refuse("a directory after an entry that is none");

@@ -5,7 +5,8 @@ use super::{FLAG_DATA_DESCRIPTOR, VERSION_MADE_BY, dos_time, flags, needs_zip64,
 use crate::format::attributes::{AttributeList, parse_timestamp};
 use crate::format::bytes::Fields;
 use crate::format::entry::{
-    Attributes, Entry, EntryType, Method, S_IFBLK, S_IFCHR, S_IFDIR, S_IFIFO, S_IFLNK, S_IFMT, S_IFREG, check_path,
+    Attributes, Entry, EntryType, Method, S_IFBLK, S_IFCHR, S_IFDIR, S_IFIFO, S_IFLNK, S_IFMT, S_IFREG,
+    check_entry_path,
 };
 use crate::format::error::{Error, Reason, Result};
 use crate::format::limits::BURST_FIELD_MAX;
@@ -208,7 +209,7 @@ pub fn parse(bytes: &[u8], ordinal: u64, directory_offset: u64) -> Result<Entry>
             }
             _ => name,
         };
-        check_path(path)?;
+        check_entry_path(path, entry_type == EntryType::Directory, ordinal)?;
         let entry = Entry {
             ordinal,
             path: path.to_vec(),
@@ -256,6 +257,13 @@ fn entry_type(mode: u32, list: &AttributeList) -> Result<EntryType> {
             return Err(Error::new(Reason::UnsafeEntry, format!("file type {other:o} cannot be restored")));
         }
     };
+    let only_the_link = AttributeList { hard_link: list.hard_link, ..AttributeList::default() };
+    if list.hard_link.is_some() && *list != only_the_link {
+        return Err(Error::corrupt("a hard link with further attributes, which belong to its target"));
+    }
+    if list.overflow.is_some() && !list.xattrs.is_empty() {
+        return Err(Error::corrupt("extended attributes in the BURST field and in an overflow list"));
+    }
     let is_device = matches!(entry_type, EntryType::CharDevice { .. } | EntryType::BlockDevice { .. });
     if list.device.is_some() && !is_device {
         return Err(Error::corrupt("device numbers on an entry that is not a device"));

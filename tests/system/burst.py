@@ -1,0 +1,67 @@
+"""Runs the program. BURST names its executable."""
+
+import os
+import signal
+import subprocess
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+ARCHIVE_ID = "000102030405060708090a0b0c0d0e0f"
+TIMEOUT = 600
+
+
+@dataclass
+class Done:
+    code: int
+    out: str
+    err: str
+
+
+def program() -> str:
+    path = os.environ.get("BURST", str(Path(__file__).parents[2] / "target/release/burst"))
+    assert os.access(path, os.X_OK), f"no program at {path}: cargo build --release, or name it in BURST"
+    return path
+
+
+def burst(*args: object, env: dict[str, str] | None = None, stdin: IO | None = None, stdout: IO | None = None,
+          code: int = 0, user: int | None = None) -> Done:
+    """Runs it and asserts its exit code, and that it never panicked."""
+    clean = {k: v for k, v in os.environ.items() if not k.startswith("AWS_")}
+    with tempfile.TemporaryFile() as err, tempfile.TemporaryFile() as out:
+        process = subprocess.run(
+            [program(), *map(os.fspath, map(plain, args))], env={**clean, **(env or {})},
+            stdin=stdin or subprocess.DEVNULL, stdout=stdout or out, stderr=err, timeout=TIMEOUT, check=False,
+            user=user, group=user, extra_groups=[] if user else None)
+        done = Done(process.returncode, text(out), text(err))
+    shown = " ".join(ascii(plain(a)) for a in args)
+    assert "panicked" not in done.err, f"burst {shown}: {done.err}"
+    assert done.code == code, f"burst {shown}: exit code {done.code}, not {code}\n{done.err[-3000:]}"
+    return done
+
+
+def plain(argument: object) -> str | bytes:
+    return argument if isinstance(argument, bytes) else str(argument)
+
+
+def text(f: IO) -> str:
+    f.seek(0)
+    return f.read().decode(errors="replace")
+
+
+def start(*args: object, env: dict[str, str] | None = None) -> subprocess.Popen:
+    """Runs it in the background; the caller ends it."""
+    clean = {k: v for k, v in os.environ.items() if not k.startswith("AWS_")}
+    return subprocess.Popen([program(), *map(str, args)], env={**clean, **(env or {})}, stdin=subprocess.PIPE,
+                            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+
+
+def stop(process: subprocess.Popen) -> None:
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+
+
+def snapshot(source: Path, dest: object, *args: object, **kw) -> Done:
+    """Always with the same archive identifier, so that equal trees give equal bytes."""
+    return burst("snapshot", "--archive-id", ARCHIVE_ID, *args, source, dest, **kw)
