@@ -5,8 +5,6 @@ use std::fs;
 use std::num::NonZeroUsize;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 use std::time::{Duration, Instant};
 
 use clap::{Args, ValueEnum};
@@ -197,7 +195,7 @@ fn options(args: &SnapshotArgs, location: &Location) -> Result<SnapshotOptions> 
         exclude: args.exclude.clone(),
         one_file_system: args.one_file_system,
         archive_inode: archive_inode(location),
-        interrupt: interrupts()?,
+        interrupt: super::signals::stop_flag()?,
     })
 }
 
@@ -236,17 +234,6 @@ fn archive_inode(location: &Location) -> Option<(u64, u64)> {
         Location::S3 { .. } => return None,
     };
     metadata.ok().filter(|m| m.is_file()).map(|m| (m.dev(), m.ino()))
-}
-
-/// Holds the number of SIGINT or SIGTERM once one came.
-fn interrupts() -> Result<Arc<AtomicUsize>> {
-    use signal_hook::consts::{SIGINT, SIGTERM};
-    let flag = Arc::new(AtomicUsize::new(0));
-    for signal in [SIGINT, SIGTERM] {
-        signal_hook::flag::register_usize(signal, flag.clone(), signal as usize)
-            .map_err(|e| Error::io("listen for signals", e))?;
-    }
-    Ok(flag)
 }
 
 fn parse_id(text: &str) -> std::result::Result<[u8; 16], String> {

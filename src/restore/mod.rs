@@ -24,7 +24,7 @@ mod verify;
 mod write_extent;
 
 use std::path::Path;
-use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 pub use fetch_directory::Archive;
 pub use pipeline::{PipelineOptions, Sink, VerifiedPart};
@@ -38,7 +38,7 @@ use crate::error::{Error, Kind, Result};
 pub type Progress<'a> = &'a (dyn Fn(u64) + Sync);
 
 /// Set to a signal's number to make a run stop at the next opportunity; 0 = go on.
-pub type StopFlag = AtomicI32;
+pub type StopFlag = AtomicUsize;
 
 /// How to restore.
 #[derive(Debug, Clone, Default)]
@@ -88,6 +88,6 @@ pub fn restore_stream(
 fn check_stop(stop: &StopFlag) -> Result<()> {
     match stop.load(Ordering::Relaxed) {
         0 => Ok(()),
-        signal => Err(Error::new(Kind::Interrupted(signal), format!("stopped by signal {signal}"))),
+        signal => Err(Error::new(Kind::Interrupted(signal as i32), format!("stopped by signal {signal}"))),
     }
 }

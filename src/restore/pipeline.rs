@@ -270,22 +270,32 @@ impl Planner<'_> {
     /// Adds an entry to every part it has a byte in.
     fn place(&mut self, placed: PlacedEntry) -> Result<()> {
         let (first, last) = (placed.entry.header_offset / GRID, (placed.end - 1) / GRID);
-        for index in first..=last {
-            if self.part.as_ref().is_some_and(|part| part.index != index)
-                && let Some(part) = self.part.take()
-            {
-                self.part_complete(part)?;
-            }
-            let part = self.part.get_or_insert_with(|| PartPlan { index, entries: Vec::new() });
-            part.entries.push(placed.clone());
+        for index in first..last {
+            self.place_in(index, placed.clone())?;
         }
+        self.place_in(last, placed)
+    }
+
+    fn place_in(&mut self, index: u64, placed: PlacedEntry) -> Result<()> {
+        if self.part.as_ref().is_some_and(|part| part.index != index)
+            && let Some(part) = self.part.take()
+        {
+            self.part_complete(part)?;
+        }
+        let part = self.part.get_or_insert_with(|| PartPlan { index, entries: Vec::new() });
+        part.entries.push(placed);
         Ok(())
     }
 
     /// Collects complete parts to aligned requests.
     fn part_complete(&mut self, part: PartPlan) -> Result<()> {
         let per_request = self.options.parts_per_request.max(1);
-        if !part.entries.iter().any(|placed| self.selection.destination(&placed.entry).is_some()) {
+        // A directory is all in the directory of the archive: for it alone no part of a selection need be fetched.
+        let everything = self.selection.is_everything();
+        let needed = |entry: &Entry| {
+            self.selection.destination(entry).is_some() && (everything || entry.entry_type != EntryType::Directory)
+        };
+        if !part.entries.iter().any(|placed| needed(&placed.entry)) {
             return Ok(());
         }
         let next = self.request.last().map(|last| last.index + 1);

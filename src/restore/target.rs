@@ -52,7 +52,11 @@ impl Target {
                 break;
             }
         }
-        if state.symlink_metadata().is_ok() {
+        if let Ok(found) = state.symlink_metadata() {
+            if !found.is_dir() {
+                let message = format!("the target {shown} has a {STATE_DIRECTORY} that is not a directory: remove it");
+                return Err(Error::new(Kind::TargetInUse, message));
+            }
             // A lock that is held says that a run is alive; otherwise one has failed or was killed.
             let running = open_lock(&state).is_err_and(|e| e.kind() == Kind::TargetInUse);
             if running {

@@ -85,7 +85,7 @@ mod tests {
         assert_eq!(cut_runs(&[], 0..0), []);
         assert_eq!(cut_runs(&[], 8..20), [hole(8..20)]);
         assert_eq!(cut_runs(&[0..4, 8..12], 0..20), [data(0..4), hole(4..8), data(8..12), hole(12..20)]);
-        assert_eq!(cut_runs(&[4..8], 0..8), [hole(0..4), data(4..8)]);
+        assert_eq!(cut_runs(&[4..8, 10..12], 0..12), [hole(0..4), data(4..8), hole(8..10), data(10..12)]);
     }
 
     #[test]

@@ -155,7 +155,7 @@ fn walk_source(
         record.encode(&mut bytes);
         let spool = if stat.is_directory() { &mut walked.directories } else { &mut walked.others };
         spool.append(&bytes).map_err(|e| Error::io("write the list of files to a temporary file", e))?;
-        if walked.totals.entries % 1024 == 0 {
+        if walked.totals.entries.is_multiple_of(1024) {
             events.send(Event::Walking { entries: walked.totals.entries, bytes: walked.totals.bytes });
         }
     }

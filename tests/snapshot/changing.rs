@@ -91,7 +91,7 @@ fn what_may_not_be_read_fails_with_its_name() {
     use std::os::unix::fs::PermissionsExt;
     let place = Place::new();
     place.write("secret", b"x");
-    fs::set_permissions(place.tree("secret"), fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(place.tree("secret"), fs::Permissions::from_mode(0o000)).unwrap();
     for path in [place.dir.path().to_owned(), place.path("tree")] {
         fs::set_permissions(path, fs::Permissions::from_mode(0o777)).unwrap();
     }
