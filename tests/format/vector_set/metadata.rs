@@ -108,7 +108,7 @@ pub fn symlinks() -> Vector {
     for (path, target) in targets {
         m.stored(entry(path, EntryType::Symlink), target);
     }
-    m.stored(entry("long", EntryType::Symlink), "./".repeat(2048)[..4095].as_bytes());
+    m.stored(entry("long", EntryType::Symlink), &"./".repeat(2048).as_bytes()[..4095]);
     m.finish()
 }
 
