@@ -7,12 +7,14 @@ import os
 import stat
 import struct
 import time
+import zlib
 from dataclasses import dataclass, field
 
 from burst_frames import GRID, Refused, crc32c, need
 
 MIB = 1 << 20
 LIST_LIMIT = 16 * MIB
+ROOT = b"./"  # the one entry of an empty directory
 ONES16, ONES32 = 0xFFFF, 0xFFFFFFFF
 
 
@@ -58,10 +60,11 @@ class Entry:
 
 
 def check_name(name: bytes, flags: int) -> None:
-    need(1 <= len(name) <= 4095, "names", f"name of {len(name)} bytes")
-    parts = name.removesuffix(b"/").split(b"/")
+    path = name.removesuffix(b"/")
+    need(1 <= len(path) <= 4095, "names", f"name of {len(path)} bytes")
+    parts = path.split(b"/")
     for p in parts:
-        need(p not in (b"", b".", b"..") and b"\0" not in p, "names", f"component {p!r} in {name!r}")
+        need(name == ROOT or p not in (b"", b".", b"..") and b"\0" not in p, "names", f"component {p!r} in {name!r}")
     need(parts[0] != b".burst", "names", f"reserved first component in {name!r}")
     try:
         name.decode()
@@ -320,21 +323,17 @@ class Archive:
         need(self.dir_offset - self.base >= 192, a, "no room for the trailer")
         length, crc, magic = struct.unpack("<II8s", self.read(self.dir_offset - 16, 16))
         need(magic == b"BURSTEND", a, "no BURSTEND before the directory")
-        need(192 <= length <= self.dir_offset - self.base, a, f"length {length}")
+        need(192 <= length <= min(4096, self.dir_offset - self.base), a, f"length {length}")
         b = self.read(self.dir_offset - length, length)
         need(b[:8] == b"BURSTTRL", a, "no BURSTTRL")
         need(crc32c(b[:-12]) == crc, a, "CRC-32C of the trailer")
         major, minor, length_again = struct.unpack_from("<HHI", b, 8)
         need(major == 1, "versions", f"major version {major}")
-        required, optional = struct.unpack_from("<QQ", b, 16)
+        required, = struct.unpack_from("<Q", b, 16)
         need(required == 0, "versions", f"required feature bits {required:#x}")
         need(length_again == length, a, "the two lengths differ")
         v = struct.unpack_from("<16sQQQIIQQIIQQQQQQQ", b, 32)
         self.trailer = t = Trailer(minor, length, *v[:9], *v[10:16])
-        if minor == 0:
-            need(length == 192 and optional == 0 and v[9] == 0 and not any(b[160:176]), a, "reserved fields")
-        k = v[16] // GRID
-        need(v[16] == k * GRID and k and not k & k - 1, a, f"upload part size {v[16]}")
         need(t.archive_length == self.length, "refuse", f"the trailer says {t.archive_length} bytes, the archive has "
              f"{self.length}")
         need((t.directory_offset, t.directory_length, t.entries) == (self.dir_offset, self.dir_length, self.count), a,
@@ -345,15 +344,15 @@ class Archive:
         table_end = t.directory_offset - t.length
         need(t.data_end + 8 + t.root_length <= t.map_offset <= t.table_offset <= table_end, a, "regions overlap")
         need(t.parts == -(-t.data_end // GRID), "trailer", "number of part map records")
-        need(t.record_size >= 32 and t.map_offset + t.parts * t.record_size == t.table_offset, a, "part map length")
+        need(32 <= t.record_size <= 4096 and t.map_offset + t.parts * t.record_size == t.table_offset, a, "part map length")
         pieces = -(-t.directory_length // MIB)
         need(t.table_offset + 4 * pieces == table_end, a, "checksum table length")
         b = self.read(t.map_offset, table_end - t.map_offset)
         need(crc32c(b) == t.map_crc, "trailer", "CRC-32C of map and table")
         self.map = []
         for i in range(t.parts):
-            crc, kind, zero, *rest = struct.unpack_from("<IB3sQQQ", b, i * t.record_size)
-            need(kind in (1, 2, 3) and (t.minor or not any(zero)), "part-map", f"record {i}")
+            crc, kind, *rest = struct.unpack_from("<IB3xQQQ", b, i * t.record_size)
+            need(kind in (1, 2, 3), "part-map", f"record {i}")
             self.map.append(MapRecord(crc, kind, *rest))
         self.table = struct.unpack_from(f"<{pieces}I", b, t.table_offset - t.map_offset)
 
@@ -373,13 +372,15 @@ class Archive:
         """Order, parents, places and sums: what only all entries together show."""
         t, es = self.trailer, self.entries
         need(not es or es[0].offset == 0, "entry-order", "the first entry is not at 0")
-        need(es or not t.data_end, "entry-order", "data without entries")
+        need(es, "entry-order", "no entry")
         dirs, paths, rest = {b""}, set(), False
         for e in es:
             after = es[e.ordinal + 1].offset if e.ordinal + 1 < len(es) else t.data_end
             e.end = after - (24 if e.descriptor else 0)
             e.data = e.end - e.csize
+            need(after > e.offset, "entry-order", f"{e.name!r} does not come before the next entry")
             need(e.data >= e.offset + 30 + len(e.name), "placing", f"{e.name!r} does not fit before {after}")
+            need(e.name != ROOT or len(es) == 1, "entry-order", "./ does not stand alone")
             need(e.path not in paths, "names", f"{e.path!r} twice")
             paths.add(e.path)
             need(not (rest and e.kind == "dir"), "entry-order", f"directory {e.name!r} after other entries")
@@ -399,7 +400,9 @@ class Archive:
         need(to.kind not in ("dir", "hardlink") and to.links, "hard-links", f"target of {e.name!r}")
         need((e.uid, e.gid, e.mtime, e.ns) == (to.uid, to.gid, to.mtime, to.ns), "hard-links",
              f"owner or time of {e.name!r} and its target differ")
-        need(e.usize == len(hard_link_path(e.path, to.path)), "hard-links", f"data of {e.name!r}")
+        need(not (e.xattrs or e.overflow or e.links), "hard-links", f"{e.name!r} has more than one attribute")
+        text = hard_link_path(e.path, to.path)
+        need((e.usize, e.crc32) == (len(text), zlib.crc32(text)), "hard-links", f"data of {e.name!r}")
 
     def _attribute_region(self) -> None:
         t, a = self.trailer, "attribute-region"

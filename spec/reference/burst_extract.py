@@ -8,16 +8,25 @@ import stat
 import sys
 import zlib
 
-from burst_archive import Archive, Entry, hard_link_path
+from burst_archive import ROOT, Archive, Entry, hard_link_path
 from burst_frames import need
 
 
 class Check:
-    """A sink that keeps nothing: for complete tests."""
+    """A sink that keeps nothing but which entries have a NUL, as no link may: for complete tests."""
+
+    def __init__(self) -> None:
+        self.with_nul: set[int] = set()
 
     def begin(self, e: Entry) -> None: ...
 
-    def content(self, e: Entry, offset: int, data: bytes) -> None: ...
+    def content(self, e: Entry, offset: int, data: bytes) -> None:
+        if e.method == 0 and b"\0" in data:
+            self.with_nul.add(e.ordinal)
+
+    def finish(self, archive: Archive) -> None:
+        for e in archive.entries:
+            need(e.kind != "symlink" or e.ordinal not in self.with_nul, "method", f"NUL in the target of {e.name!r}")
 
 
 class Extractor:
@@ -32,6 +41,8 @@ class Extractor:
 
     def begin(self, e: Entry) -> None:
         need(max(map(len, e.path.split(b"/"))) <= 255, "names", f"a component of {e.name!r} is over 255 bytes")
+        if e.name == ROOT:
+            return
         if e.name.endswith(b"/"):
             os.mkdir(self.path(e), 0o700)
         else:
@@ -61,7 +72,7 @@ class Extractor:
             if e.kind not in ("file", "dir"):
                 self._special(e, archive)
         for e in reversed(archive.entries):  # directories last, deepest first: their times stay
-            if e.kind != "hardlink":
+            if e.kind != "hardlink" and e.name != ROOT:
                 set_attributes(self.path(e), e)
         if archive.root:
             set_attributes(self.root, archive.root)

@@ -121,13 +121,15 @@ def parse_frame(b: memoryview) -> Frame:
     need(width, "frames", "no content size")
     size = take(width) + (256 if width == 2 else 0)
     need(1 <= size <= EXTENT, "frames", f"content size {size}")
+    # Windows are 1 KiB * 2^(upper bits) and as many eighths of that as the lower 3 bits say, here 128 KiB at most.
+    limit = size if window is None else (8 + (window & 7)) << 7 + (window >> 3)
     plain = blocks = 0
     kind = block_size = last = 0
     while not last:
         head = take(3)
         last, kind, block_size = head & 1, head >> 1 & 3, head >> 3
         need(kind != 3, "frames", "reserved block type")
-        need(block_size <= EXTENT, "frames", "Block_Size over 131072")
+        need(block_size <= limit, "frames", f"Block_Size over {limit}")
         plain += block_size if kind < 2 else 0
         need(plain <= size, "frames", "raw and RLE blocks regenerate more than the content size")
         take(1 if kind == 1 else block_size)

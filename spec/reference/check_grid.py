@@ -102,7 +102,7 @@ class Checker:
             self.offsets.append(head.offset)
             at += n
         must(at == self.directory.stop, "length of the directory")
-        must(self.count or not self.data_end, "data without entries (3.1)")
+        must(self.count, "no entry (3.1)")
         self.offsets.append(self.data_end)
 
     def header(self, at: int) -> tuple[Head, int]:
@@ -146,20 +146,21 @@ class Checker:
         must(at + 6 <= limit, "a frame crosses a grid point or the end of its entry (5)")
         d = m[at + 4]
         must(d & 0x0F == 0, "frame: dictionary, checksum or reserved bit (4.1)")
-        p = at + 5
+        p, window = at + 5, 131072
         if not d & 0x20:
             must(m[p] <= 0x38, "frame: window (4.1)")
+            window = (8 + (m[p] & 7)) << 7 + (m[p] >> 3)
             p += 1
         must(d & 0xE0, "frame: no content size (4.1)")
         width = 1 << (d >> 6)
         size = int.from_bytes(m[p:p + width], "little") + (256 if width == 2 else 0)
         must(1 <= size <= 131072, f"frame: content size {size} (4.1)")
-        p, plain = p + width, 0
+        p, plain, window = p + width, 0, size if d & 0x20 else window
         while True:
             must(p + 3 <= limit, "a frame crosses a grid point or the end of its entry (5)")
             block = int.from_bytes(m[p:p + 3], "little")
             kind, n = block >> 1 & 3, block >> 3
-            must(kind < 3 and n <= 131072, "frame: block type or size (4.1)")
+            must(kind < 3 and n <= window, "frame: block type or size (4.1)")
             plain += 0 if kind == 2 else n
             p += 3 + (1 if kind == 1 else n)
             if block & 1:

@@ -10,6 +10,7 @@ use super::s3_args::S3Args;
 use crate::error::{Error, Kind, Result};
 use crate::format::entry::{Entry, EntryType};
 use crate::format::hard_links::HardLinks;
+use crate::format::namespace::NamespaceChecker;
 use crate::restore::Archive;
 use crate::store::{Location, open_source};
 
@@ -34,9 +35,11 @@ pub fn run(args: LsArgs) -> Result<()> {
     let s3 = args.s3.options(&location)?;
     let archive = Archive::open(open_source(&location, &s3)?)?;
     let mut out = BufWriter::new(std::io::stdout().lock());
+    let mut names = NamespaceChecker::for_archive(&archive.index.trailer);
     let mut hard_links = HardLinks::new();
     let printed = archive.for_each_entry(|placed| {
         let entry = placed.entry;
+        names.check(&entry.path, entry.entry_type).map_err(|e| archive.named(e))?;
         let target = hard_links.check(&entry).map_err(|e| archive.named(e))?;
         let line = if args.json { json(&archive, &entry, target)?.to_string() } else { long(&entry, target) };
         writeln!(out, "{line}").map_err(stdout_failed)

@@ -21,6 +21,7 @@ use crate::format::directory_reader::PlacedEntry;
 use crate::format::entry::{EMPTY_TREE, EntryType, check_restorable};
 use crate::format::hard_links::HardLinks;
 use crate::format::limits::{EXTENT_ALIGNMENT, GRID};
+use crate::format::namespace::NamespaceChecker;
 use crate::format::part_map::{CleanPoint, PartRecord};
 use crate::format::part_reader::{Piece, PieceKind, compare_header};
 use crate::format::stream_reader::{Advance, Event, StreamReader};
@@ -98,6 +99,7 @@ struct Stream<'a> {
     selection: &'a Selection,
     worker: Worker<'a>,
     reader: StreamReader,
+    names: NamespaceChecker,
     parts: Vec<PartRecord>,
     part_sum: Crc32c,
     headers: Spool,
@@ -127,6 +129,7 @@ impl<'a> Stream<'a> {
             selection,
             worker: super::pipeline::Sink::worker(sink)?,
             reader: StreamReader::at_start(),
+            names: NamespaceChecker::new(),
             parts: Vec::new(),
             part_sum: Crc32c::new(),
             headers: spool(),
@@ -264,6 +267,7 @@ impl<'a> Stream<'a> {
             Some(path) => (path, EntryType::Directory),
             None => (name, EntryType::Regular),
         };
+        self.names.check(path, entry_type).map_err(|e| Error::from(e).context(NAME))?;
         if !self.selection.wants(path, entry_type) {
             return Ok(());
         }
@@ -441,6 +445,10 @@ fn finish_entry(
         }
         (EntryType::Symlink, _) => {
             let text = sink.take_content(parents, path)?;
+            if text.contains(&0) {
+                let e = crate::format::Error::corrupt("a symbolic link with NUL in its target").in_entry(path);
+                return Err(archive.named(e));
+            }
             sink.defer_symlink(&entry, path, &text)
         }
         (EntryType::HardLink { .. }, Some(target)) => {

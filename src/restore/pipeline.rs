@@ -20,6 +20,7 @@ use crate::format::directory_reader::PlacedEntry;
 use crate::format::entry::{EMPTY_TREE, EntryType};
 use crate::format::hard_links::HardLinks;
 use crate::format::limits::GRID;
+use crate::format::namespace::NamespaceChecker;
 use crate::format::part_reader::Piece;
 use crate::store::Bytes;
 
@@ -132,6 +133,7 @@ pub fn run<S: Sink>(
             stop,
             shared: &shared,
             sender,
+            names: NamespaceChecker::for_archive(&archive.index.trailer),
             hard_links: HardLinks::new(),
             part: None,
             request: Vec::new(),
@@ -233,6 +235,7 @@ struct Planner<'a> {
     stop: &'a StopFlag,
     shared: &'a Shared,
     sender: Sender<Arrival>,
+    names: NamespaceChecker,
     hard_links: HardLinks,
     /// The part whose entries are being collected.
     part: Option<PartPlan>,
@@ -255,6 +258,8 @@ impl Planner<'_> {
     }
 
     fn announce<S: Sink>(&mut self, sink: &S, entry: &Entry) -> Result<()> {
+        // Also what is not selected: an archive with a path twice is not one of two archives.
+        self.names.check(&entry.path, entry.entry_type).map_err(|e| self.archive.named(e))?;
         let target = self.hard_links.check(entry).map_err(|e| self.archive.named(e))?;
         let Some(destination) = self.selection.destination(entry) else { return Ok(()) };
         if entry.path == EMPTY_TREE {

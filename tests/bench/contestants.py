@@ -3,6 +3,7 @@
 import os
 import resource
 import subprocess
+import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,25 +74,28 @@ def make_objects(burst: Path, tree: Path, to: Path) -> dict[str, int]:
 
 def run_pipeline(commands: list[list[str]]) -> tuple[float, int]:
     """CPU seconds of all processes, and the sum of their peak RSS in bytes; a failing one is an error."""
-    processes: list[subprocess.Popen] = []
-    for number, command in enumerate(commands):
-        last = number == len(commands) - 1
-        stdin = processes[-1].stdout if processes else subprocess.DEVNULL
-        processes.append(subprocess.Popen(command, stdin=stdin, stdout=None if last else subprocess.PIPE))
-        if number:
-            # Only the next command holds the pipe, so that its end is noticed.
-            processes[number - 1].stdout.close()
-    cpu, rss, failed = 0.0, 0, []
-    for process in processes:
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-        cpu += usage.ru_utime + usage.ru_stime
-        rss += usage.ru_maxrss * 1024
-        if process.returncode:
-            failed.append(f"{process.args}: exit code {process.returncode}")
-    if failed:
-        raise RuntimeError("; ".join(failed))
-    return cpu, rss
+    with tempfile.TemporaryDirectory() as directory:
+        notes = [Path(directory, str(number)) for number in range(len(commands))]
+        processes: list[subprocess.Popen] = []
+        for number, (command, note) in enumerate(zip(commands, notes, strict=True)):
+            last = number == len(commands) - 1
+            stdin = processes[-1].stdout if processes else subprocess.DEVNULL
+            # A child begins with the peak RSS of what started it: let that be a small program, not this one.
+            timed = ["/usr/bin/time", "-q", "-f", "%M", "-o", str(note), *command]
+            processes.append(subprocess.Popen(timed, stdin=stdin, stdout=None if last else subprocess.PIPE))
+            if number:
+                # Only the next command holds the pipe, so that its end is noticed.
+                processes[number - 1].stdout.close()
+        cpu, failed = 0.0, []
+        for process, command in zip(processes, commands, strict=True):
+            _, status, usage = os.wait4(process.pid, 0)
+            process.returncode = os.waitstatus_to_exitcode(status)
+            cpu += usage.ru_utime + usage.ru_stime
+            if process.returncode:
+                failed.append(f"{' '.join(command)}: exit code {process.returncode}")
+        if failed:
+            raise RuntimeError("; ".join(failed))
+        return cpu, sum(int(note.read_text()) * 1024 for note in notes)
 
 
 def own_system_time() -> float:

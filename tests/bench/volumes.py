@@ -85,24 +85,35 @@ http {{
 """
 
 
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+def wait_for(port: int, server: subprocess.Popen) -> None:
+    """Until the server listens; an error if it ends."""
+    for _ in range(100):
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        if server.poll() is not None:
+            break
+        time.sleep(0.1)
+    server.kill()
+    raise RuntimeError(f"{server.args[0]} does not listen on port {port}")
+
+
 @contextmanager
 def nginx(work: Path, objects: Path) -> Iterator[str]:
     """Serves a directory on a free port of this machine."""
     work.mkdir()
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     configuration = work / "nginx.conf"
     configuration.write_text(CONFIGURATION.format(work=work, objects=objects, port=port))
     server = subprocess.Popen(["nginx", "-c", configuration, "-e", work / "error.log"], stdin=subprocess.DEVNULL)
     try:
-        for _ in range(100):
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", port)) == 0:
-                    break
-            if server.poll() is not None:
-                raise RuntimeError(f"nginx ended at once: {(work / 'error.log').read_text()}")
-            time.sleep(0.05)
+        wait_for(port, server)
         yield f"http://127.0.0.1:{port}"
     finally:
         server.terminate()

@@ -8,3 +8,5 @@ mod foreign_files;
 mod parts;
 mod rules;
 mod streams;
+mod vector_set;
+mod vectors;

@@ -148,7 +148,8 @@ def data_93(i: Item, ordinal: int, pos: int) -> bytes:
     return bytes(out)
 
 
-def build(items: list[Item], root: bytes = b"", hooks: Hooks | None = None, zip64: bool = False) -> bytes:
+def build(items: list[Item], root: bytes = b"", hooks: Hooks | None = None, zip64: bool = False,
+          trailer_length: int = 192, record_length: int = 32) -> bytes:
     """The archive. Hooks by name: local:N, data (region), attributes, map, table, trailer, header:N, end."""
     hooks = hooks or {}
 
@@ -196,13 +197,13 @@ def build(items: list[Item], root: bytes = b"", hooks: Hooks | None = None, zip6
         elif p > i.offset:
             end = items[n + 1].offset if n + 1 < len(items) else len(data)
             kind, value = 3, max(0, p - (end - i.csize))  # a header over the grid has no right value
-        part_map += struct.pack("<IB3xQQQ", crc32c(data[p:p + GRID]), kind, n, value, header_at[n])
+        part_map += struct.pack("<IB3xQQQ", crc32c(data[p:p + GRID]), kind, n, value, header_at[n]) + b"\xee" * (record_length - 32)
     part_map = hook("map", part_map)
     table = hook("table", b"".join(struct.pack("<I", crc32c(directory[k:k + (1 << 20)]))
                                    for k in range(0, len(directory), 1 << 20)))
     map_at = len(data) + len(attributes)
     table_at = map_at + len(part_map)
-    dir_at = table_at + len(table) + 192
+    dir_at = table_at + len(table) + trailer_length
     end, dirs = b"", sum(i.mode >> 12 == 4 for i in items)
     total = len(items)
     if zip64 or total >= 65535 or max(dir_at, len(directory)) >= 0xFFFFFFFF:
@@ -213,11 +214,11 @@ def build(items: list[Item], root: bytes = b"", hooks: Hooks | None = None, zip6
                                    min(dir_at, 0xFFFFFFFF), 0)
     end = hook("end", end)
     trailer = struct.pack(
-        "<8sHHIQQ16sQQQIIQQIIQQQQQQQ16x", b"BURSTTRL", 1, 0, 192, 0, 0, IDENT, dir_at + len(directory) + len(end),
-        len(data), len(root), crc32c(root), 32, map_at, len(part_map) // 32, crc32c(part_map + table), 0, table_at,
+        "<8sHHIQQ16sQQQIIQQIIQQQQQQQ16x", b"BURSTTRL", 1, 0, trailer_length, 0, 0, IDENT, dir_at + len(directory) + len(end),
+        len(data), len(root), crc32c(root), record_length, map_at, len(part_map) // record_length, crc32c(part_map + table), 0, table_at,
         dir_at, len(directory), total, dirs, sum(len(i.content) for i in items), GRID)
     trailer = hook("trailer", trailer)
-    trailer += struct.pack("<I", 192)
+    trailer += b"\xee" * (trailer_length - 192) + struct.pack("<I", trailer_length)
     trailer += struct.pack("<I8s", crc32c(trailer), b"BURSTEND")
     return data + attributes + part_map + table + trailer + directory + end
 

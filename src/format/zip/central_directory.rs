@@ -261,6 +261,9 @@ fn entry_type(mode: u32, list: &AttributeList) -> Result<EntryType> {
     if list.hard_link.is_some() && *list != only_the_link {
         return Err(Error::corrupt("a hard link with further attributes, which belong to its target"));
     }
+    if let Some(count) = list.link_count.filter(|&count| count < 2) {
+        return Err(Error::corrupt(format!("link count {count}, expected 2 or more or no such attribute")));
+    }
     if list.overflow.is_some() && !list.xattrs.is_empty() {
         return Err(Error::corrupt("extended attributes in the BURST field and in an overflow list"));
     }
