@@ -40,5 +40,8 @@ pub const DIRECTORY_CHECKSUM_STEP: u64 = 1 << 20;
 /// A choice of this writer, not of the format.
 pub const FINISHED_IN_MEMORY_MAX: u64 = 16 << 20;
 
+/// Extended attribute of a completely restored target; a statement about that target, so no archive carries it on.
+pub const COMPLETION_MARKER: &str = "user.burst.restored";
+
 /// Name reserved in the root for the restorer's own state.
 pub const STATE_DIRECTORY: &[u8] = b".burst";

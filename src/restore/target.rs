@@ -10,14 +10,12 @@ use nix::fcntl::{Flock, FlockArg};
 
 use crate::error::{Error, Kind, Result};
 use crate::format::Attributes;
+use crate::format::limits::COMPLETION_MARKER;
 use crate::linux::beneath::{self, Beneath};
 use crate::linux::{attributes, syncfs};
 
 /// Directory in the target that exists while a restore runs, and stays when it fails.
 pub const STATE_DIRECTORY: &str = ".burst";
-
-/// Extended attribute of a completely restored target: JSON with archive, archive identifier and version.
-pub const COMPLETION_MARKER: &str = "user.burst.restored";
 
 /// Default ACL of a directory: what is created in it gets it, and must not here.
 const DEFAULT_ACL: &str = "system.posix_acl_default";
@@ -144,7 +142,7 @@ fn apply_root(target: &Beneath, root: &Attributes) -> std::io::Result<()> {
         attributes::set_owner(fd, root.uid, root.gid)?;
     }
     attributes::set_mode(fd, root.permissions)?;
-    for (name, value) in &root.xattrs {
+    for (name, value) in root.xattrs.iter().filter(|(name, _)| name != COMPLETION_MARKER.as_bytes()) {
         if let Err(error) = attributes::set_xattr(fd, name, value)
             && nix::unistd::geteuid().is_root()
         {

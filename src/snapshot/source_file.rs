@@ -11,6 +11,7 @@ use nix::libc;
 
 use super::record::Stat;
 use crate::error::{Error, Kind, Result};
+use crate::format::limits::COMPLETION_MARKER;
 use crate::format::{Attributes, Xattr};
 use crate::linux::attributes::{list_xattrs, list_xattrs_no_follow};
 use crate::linux::holes::data_extents_in;
@@ -127,7 +128,8 @@ fn attributes(stat: &Stat, xattrs: Vec<Xattr>) -> Attributes {
 /// What another file system can take back. Others are views of the source's own file system: `btrfs.compression`,
 /// `system.nfs4_acl`, `system.cifs_acl`.
 fn is_portable(name: &[u8]) -> bool {
-    [&b"user."[..], b"trusted.", b"security.", b"system.posix_acl_"].iter().any(|space| name.starts_with(space))
+    name != COMPLETION_MARKER.as_bytes()
+        && [&b"user."[..], b"trusted.", b"security.", b"system.posix_acl_"].iter().any(|space| name.starts_with(space))
 }
 
 /// The text of a symbolic link; None if it is none any more.
@@ -182,6 +184,7 @@ mod tests {
             ("trusted.y", true),
             ("system.posix_acl_access", true),
             ("btrfs.compression", false),
+            (COMPLETION_MARKER, false),
             ("system.nfs4_acl", false),
         ] {
             assert_eq!(is_portable(name.as_bytes()), kept, "{name}");
