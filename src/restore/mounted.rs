@@ -127,6 +127,8 @@ impl<'a> MountedSink<'a> {
             Some(EEXIST | ELOOP | ENOTDIR | ENAMETOOLONG) => Some(Kind::UnsafeEntry),
             _ if error.kind() == ErrorKind::AlreadyExists => Some(Kind::UnsafeEntry),
             _ if error.kind() == ErrorKind::InvalidData => Some(Kind::Corrupt),
+            // The archive has no directory for it, or has it after what is in it.
+            _ if error.kind() == ErrorKind::NotFound => Some(Kind::Corrupt),
             _ => None,
         };
         match kind {

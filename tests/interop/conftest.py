@@ -11,8 +11,8 @@ sys.path[:0] = [
     str(TESTS.parent / "spec" / "reference"),
 ]
 
-import pytest
-from fixtures import listed, made, moto, s3s, source, target, tmp, volume, work  # noqa: F401
+import pytest  # noqa: E402
+from fixtures import listed, made, moto, s3s, source, target, tmp, volume, work  # noqa: E402, F401
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -6,8 +6,8 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parents[1] / "spec" / "reference")]
 
-import pytest
-from fixtures import listed, made, moto, s3s, source, target, tmp, volume, work  # noqa: F401
+import pytest  # noqa: E402
+from fixtures import listed, made, moto, s3s, source, target, tmp, volume, work  # noqa: E402, F401
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -40,7 +40,7 @@ class Server:
             "AWS_EC2_METADATA_DISABLED": "true",
         }
         with open(log, "wb") as out:
-            self.process = subprocess.Popen(command, stdout=out, stderr=out, preexec_fn=die_with_parent)  # noqa: PLW1509
+            self.process = subprocess.Popen(command, stdout=out, stderr=out, preexec_fn=die_with_parent)
         for _ in range(300):
             assert self.process.poll() is None, f"{command[0]} ended: {log.read_text()}"
             with socket.socket() as s:
