@@ -36,15 +36,26 @@ def frame(content: bytes) -> bytes:
 
 
 def frames(content: bytes) -> list[bytes]:
-    return [frame(content[i:i + FULL]) for i in range(0, len(content), FULL)]
+    return [frame(content[i : i + FULL]) for i in range(0, len(content), FULL)]
 
 
 class Zip:
     def __init__(self) -> None:
         self.out, self.directory, self.expected, self.count = bytearray(), b"", {}, 0
 
-    def add(self, name: bytes, content: bytes, data: bytes | None = None, *, mode: int = 0o100644, flags: int = 0,
-            extra: bytes = b"", listed: bool = True, link: bytes | None = None, at: int | None = None) -> None:
+    def add(
+        self,
+        name: bytes,
+        content: bytes,
+        data: bytes | None = None,
+        *,
+        mode: int = 0o100644,
+        flags: int = 0,
+        extra: bytes = b"",
+        listed: bool = True,
+        link: bytes | None = None,
+        at: int | None = None,
+    ) -> None:
         method = 0 if data is None else 93
         data = content if data is None else data
         crc = zlib.crc32(content)
@@ -55,13 +66,26 @@ class Zip:
         if at is None:
             if flags & 8:
                 extra = struct.pack("<HHQQ", 1, 16, 0, 0)
-            self.out += (b"PK\3\4" + fixed + (struct.pack("<III", 0, 2**32 - 1, 2**32 - 1) if flags & 8 else sizes)
-                         + struct.pack("<HH", len(name), len(extra)) + name + extra + data)
+            self.out += (
+                b"PK\3\4"
+                + fixed
+                + (struct.pack("<III", 0, 2**32 - 1, 2**32 - 1) if flags & 8 else sizes)
+                + struct.pack("<HH", len(name), len(extra))
+                + name
+                + extra
+                + data
+            )
             if flags & 8:
                 self.out += struct.pack("<IIQQ", 0x08074B50, crc, len(data), len(content))
         if listed:
-            self.directory += (b"PK\1\2" + struct.pack("<H", 0x033F) + fixed + sizes
-                               + struct.pack("<HHHHHII", len(name), 0, 0, 0, 0, mode << 16, here) + name)
+            self.directory += (
+                b"PK\1\2"
+                + struct.pack("<H", 0x033F)
+                + fixed
+                + sizes
+                + struct.pack("<HHHHHII", len(name), 0, 0, 0, 0, mode << 16, here)
+                + name
+            )
             self.count += 1
             self.expected[name] = link or content
 
@@ -124,8 +148,11 @@ def cases():
         z.add(b"b", other, frame(other))
         yield title, z, z.end()
     words, noise = text((26 << 20) + 777, 1), random.Random(5).randbytes((9 << 20) + 777)
-    for title, content, where in (("after the last frame", words, "after"), ("before the last frame", words, "before"),
-                                  ("before the last frame, all frames raw", noise, "before")):
+    for title, content, where in (
+        ("after the last frame", words, "after"),
+        ("before the last frame", words, "before"),
+        ("before the last frame, all frames raw", noise, "before"),
+    ):
         z = Zip()
         z.add(b"file", content, on_grid(content, where))
         yield f"padding {title}", z, z.end()
@@ -153,8 +180,9 @@ def outcome(rc: int, found: dict, expected: dict) -> str:
     wrong = sorted(n for n in expected if n in found and found[n] != expected[n])
     if rc == 0 and not (extra or missing or wrong):
         return "ok"
-    parts = [f"rc {rc}"] + [f"{len(names)} {what}" for what, names in
-                           (("extra", extra), ("missing", missing), ("wrong", wrong)) if names]
+    parts = [f"rc {rc}"] + [
+        f"{len(names)} {what}" for what, names in (("extra", extra), ("missing", missing), ("wrong", wrong)) if names
+    ]
     return ", ".join(parts)
 
 
@@ -186,8 +214,12 @@ def main() -> None:
                 os.mkdir(out)
                 with open(path, "wb") as f:
                     f.write(data)
-                done = subprocess.run(["bash", "-o", "pipefail", "-c", command.format(out=out, zip=path)],
-                                      check=False, capture_output=True, env=os.environ | {"LC_ALL": "C.UTF-8"})
+                done = subprocess.run(
+                    ["bash", "-o", "pipefail", "-c", command.format(out=out, zip=path)],
+                    check=False,
+                    capture_output=True,
+                    env=os.environ | {"LC_ALL": "C.UTF-8"},
+                )
                 row.append(outcome(done.returncode, tree(os.fsencode(out)), z.expected))
         print(f"| {title} | " + " | ".join(row) + " |", flush=True)
 

@@ -26,8 +26,9 @@ def compressible() -> None:
     rng, size = noise(1), 0
     with open(f"{OUT}/compressible/file", "wb") as out:
         while size < 1024 * MIB:
-            with subprocess.Popen(["tar", "-c", "--sort=name", *libraries], stdout=subprocess.PIPE,
-                                  stderr=subprocess.DEVNULL) as tar:
+            with subprocess.Popen(
+                ["tar", "-c", "--sort=name", *libraries], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+            ) as tar:
                 while size < 1024 * MIB and (piece := tar.stdout.read(64 << 10)):
                     size += out.write(piece + rng.randbytes(24 << 10))
                 tar.kill()
@@ -36,8 +37,12 @@ def compressible() -> None:
 
 def tiny() -> None:
     text = b""
-    for path in sorted(glob.glob("/usr/share/**/*.txt", recursive=True) + glob.glob("/usr/share/**/*.h", recursive=True)
-                       + glob.glob("/usr/share/**/*.py", recursive=True) + glob.glob("/usr/include/**/*.h", recursive=True)):
+    for path in sorted(
+        glob.glob("/usr/share/**/*.txt", recursive=True)
+        + glob.glob("/usr/share/**/*.h", recursive=True)
+        + glob.glob("/usr/share/**/*.py", recursive=True)
+        + glob.glob("/usr/include/**/*.h", recursive=True)
+    ):
         with open(path, "rb") as f:
             text += f.read(64 << 10)
         if len(text) > 16 * MIB:
@@ -50,7 +55,7 @@ def tiny() -> None:
         size = int(2 ** rng.uniform(4, 13))
         at = rng.randrange(len(text) - size)
         with open(f"{where}/{rng.choice(['index', 'test', 'util', 'README'])}-{i}.js", "wb") as f:
-            f.write(text[at:at + size])
+            f.write(text[at : at + size])
 
 
 def main() -> None:
