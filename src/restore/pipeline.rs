@@ -293,7 +293,9 @@ impl Planner<'_> {
     }
 
     /// Collects complete parts to aligned requests.
-    fn part_complete(&mut self, part: PartPlan) -> Result<()> {
+    fn part_complete(&mut self, mut part: PartPlan) -> Result<()> {
+        // It grew by doubling and may wait for long.
+        part.entries.shrink_to_fit();
         let per_request = self.options.parts_per_request.max(1);
         // A directory is all in the directory of the archive: for it alone no part of a selection need be fetched.
         let everything = self.selection.is_everything();

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.slow
 FILE = 64 * MIB
 SIZES = {"0.2": 3, "1": 16, "4": 64}  # GiB: files
 # The smaller number fills what is in flight, so that only what is kept for each entry grows from there.
-ENTRIES = (150_000, 300_000)
+ENTRIES = (250_000, 500_000)
 
 
 def peak(*args: object, env: dict[str, str] | None = None) -> int:
@@ -79,7 +79,7 @@ def test_bytes(disk: Path, s3s: Server):
 
 
 def many(root: Path, count: int) -> None:
-    """Empty files with long names, so that 300,000 have a directory of more than 64 MiB (93 MB)."""
+    """Empty files with long names, so that 500,000 have a directory of more than 64 MiB (155 MB)."""
     for n in range(count):
         if n % 1000 == 0:
             directory = root / f"{n // 1000:04}"
