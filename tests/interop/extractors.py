@@ -49,6 +49,9 @@ def seven_zip_test(program: str, archive: Path) -> None:
     for command in ("t", "l"):
         code, said = run(program, command, "-slt" if command == "l" else "-bb0", archive)
         assert code == 0, f"{program} {command}: exit code {code}\n{said[-2000:]}"
+        # A path may well have one of these words in it.
+        lines = [line for line in said.splitlines() if not line.startswith(("Path = ", "Symbolic Link = "))]
+        said = "\n".join(lines)
         for word in ("WARNING", "ERROR", "Warnings:", "Errors:", "Headers Error", "Unconfirmed", "Minor_Extra"):
             assert word not in said, f"{program} {command} says {word}:\n{said[:2000]}"
         assert command == "l" or "Everything is Ok" in said

@@ -1,4 +1,4 @@
-"""Runs the program. BURST_BIN names its executable."""
+"""Runs the program. BURST names its executable."""
 
 import os
 import signal
@@ -20,8 +20,8 @@ class Done:
 
 
 def program() -> str:
-    path = os.environ.get("BURST_BIN", str(Path(__file__).parents[2] / "target/release/burst"))
-    assert os.access(path, os.X_OK), f"no program at {path}: cargo build --release, or name it in BURST_BIN"
+    path = os.environ.get("BURST", str(Path(__file__).parents[2] / "target/release/burst"))
+    assert os.access(path, os.X_OK), f"no program at {path}: cargo build --release, or name it in BURST"
     return path
 
 

@@ -69,7 +69,7 @@ def test_flipped_bit_in_a_pipe(made: Archives, target: Path, tmp: Path):
     assert "user.burst.restored" not in os.listxattr(target)
 
 
-@pytest.mark.parametrize("back", [1, 2, 30, 150, 250, 1000, 1700])
+@pytest.mark.parametrize("back", [1, 2, 30, 150, 250, 1000])
 def test_flipped_bit_behind_the_data(back: int, made: Archives, target: Path, tmp: Path):
     """Directory, trailer, part map, end records: each has its checksum, or is compared with what has one."""
     archive = made.archive("kinds")
