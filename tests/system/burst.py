@@ -1,6 +1,7 @@
 """Runs the program. BURST names its executable."""
 
 import os
+import shutil
 import signal
 import subprocess
 import tempfile
@@ -35,9 +36,14 @@ def burst(
 ) -> Done:
     """Runs it and asserts its exit code, and that it never panicked."""
     clean = {k: v for k, v in os.environ.items() if not k.startswith("AWS_")}
-    with tempfile.TemporaryFile() as err, tempfile.TemporaryFile() as out:
+    with tempfile.TemporaryFile() as err, tempfile.TemporaryFile() as out, tempfile.TemporaryDirectory() as shared:
+        executable = program()
+        if user:
+            # The build may lie where only its owner may go.
+            os.chmod(shared, 0o755)
+            executable = shutil.copy(executable, shared)
         process = subprocess.run(
-            [program(), *map(os.fspath, map(plain, args))],
+            [executable, *map(os.fspath, map(plain, args))],
             env={**clean, **(env or {})},
             stdin=stdin or subprocess.DEVNULL,
             stdout=stdout or out,
