@@ -148,18 +148,10 @@ fn say(bar: &indicatif::ProgressBar, path: &std::path::Path, what: &str) {
 
 fn summary(location: &Location, report: &Report, time: Duration) -> String {
     let mut found = vec![output::count(report.files, "file")];
-    found.push(if report.directories == 1 {
-        "1 directory".into()
-    } else {
-        format!("{} directories", report.directories)
-    });
+    found.push(output::count(report.directories, "directory"));
     for (n, noun) in [(report.hard_links, "hard link"), (report.others, "other entry")] {
         if n > 0 {
-            found.push(if n > 1 && noun == "other entry" {
-                format!("{n} other entries")
-            } else {
-                output::count(n, noun)
-            });
+            found.push(output::count(n, noun));
         }
     }
     let ratio = report.content_bytes as f64 / report.archive_bytes.max(1) as f64;

@@ -339,11 +339,7 @@ impl Sink for MountedSink<'_> {
     }
 
     fn part(&self, worker: &mut Worker<'_>, part: &VerifiedPart<'_>) -> Result<()> {
-        let mut pieces = part.pieces;
-        for (i, placed) in part.entries.iter().enumerate() {
-            let count = pieces.iter().take_while(|piece| piece.entry == i).count();
-            let (mine, rest) = pieces.split_at(count);
-            pieces = rest;
+        for (placed, mine) in part.contents() {
             let entry = &placed.entry;
             let Some(path) = part.destination(entry) else { continue };
             let begins_here = entry.header_offset >= part.index * GRID;

@@ -63,6 +63,17 @@ impl VerifiedPart<'_> {
         self.selection.destination(entry)
     }
 
+    /// The entries, each with its pieces in this part.
+    pub fn contents(&self) -> impl Iterator<Item = (&PlacedEntry, &[Piece])> {
+        let mut pieces = self.pieces;
+        self.entries.iter().enumerate().map(move |(i, placed)| {
+            let count = pieces.iter().take_while(|piece| piece.entry == i).count();
+            let (mine, rest) = pieces.split_at(count);
+            pieces = rest;
+            (placed, mine)
+        })
+    }
+
     /// Whether an entry lies completely in this part.
     pub fn holds_all_of(&self, placed: &PlacedEntry) -> bool {
         let start = self.index * GRID;

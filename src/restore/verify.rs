@@ -81,11 +81,7 @@ impl Sink for VerifySink<'_> {
         if !self.content {
             return Ok(());
         }
-        let mut pieces = part.pieces;
-        for (i, placed) in part.entries.iter().enumerate() {
-            let count = pieces.iter().take_while(|piece| piece.entry == i).count();
-            let (mine, rest) = pieces.split_at(count);
-            pieces = rest;
+        for (placed, mine) in part.contents() {
             if let Some(run) = worker.run(mine, part.bytes).map_err(|e| self.broken(&placed.entry, e))? {
                 self.add(&placed.entry, run)?;
             }
