@@ -53,6 +53,7 @@ pub struct Client {
     headers: Vec<(String, String)>,
     under_way: Arc<UnderWay>,
     stall_timeout: Duration,
+    connections: u16,
 }
 
 impl Client {
@@ -103,7 +104,20 @@ impl Client {
         if let Some(owner) = &options.expected_bucket_owner {
             headers.push(("x-amz-expected-bucket-owner".to_owned(), owner.clone()));
         }
-        Ok(Client { s3, allocator, address, headers, under_way: Arc::default(), stall_timeout: options.stall_timeout })
+        Ok(Client {
+            s3,
+            allocator,
+            address,
+            headers,
+            under_way: Arc::default(),
+            stall_timeout: options.stall_timeout,
+            connections,
+        })
+    }
+
+    /// Connections to the server, at most.
+    pub(super) fn connections(&self) -> u64 {
+        self.connections.into()
     }
 
     /// How long a caller may wait for a result before it gives up.
@@ -358,14 +372,14 @@ fn credentials(
     })
 }
 
-/// Connections to open at most. An upload keeps about two parts in memory per connection, which the
-/// client's memory limit does not cover.
+/// Connections to open at most. An upload keeps a part in memory for each, which the client's memory limit does not
+/// cover.
 fn connections(options: &S3Options, purpose: Purpose) -> u16 {
     let wanted = options.max_in_flight.max(1);
     match purpose {
         Purpose::Download => wanted,
         Purpose::Upload => {
-            let fit = (256 * MIB) / (2 * options.part_size.max(1));
+            let fit = (128 * MIB) / options.part_size.max(1);
             wanted.min(u16::try_from(fit).unwrap_or(u16::MAX).max(4))
         }
     }

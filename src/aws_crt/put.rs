@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::pin::pin;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::task::{Context, Poll, Wake};
 use std::thread::Thread;
 use std::time::{Duration, Instant};
@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use crc_fast::{CrcAlgorithm, Digest};
 use mountpoint_s3_crt::common::error::Error as CrtError;
 use mountpoint_s3_crt::s3::client::{
-    ChecksumAlgorithm, ChecksumConfig, MetaRequest, MetaRequestType, UploadReview, UploadReviewOutcome,
+    ChecksumAlgorithm, ChecksumConfig, MetaRequest, MetaRequestType, RequestType, UploadReview, UploadReviewOutcome,
 };
 
 use super::address::encode_query_value;
@@ -27,6 +27,10 @@ const PART_SIZES: std::ops::RangeInclusive<u64> = 5 << 20..=5 << 30;
 /// line takes long, and dead connections are noticed by the CRT itself (30 s without a byte).
 const PATIENCE: u32 = 10;
 
+/// Parts beyond one per connection that may be written before an earlier one is acknowledged. The CRT alone would hold
+/// twice as many as it has connections, all of them once the server is slower than we are.
+const PARTS_AHEAD: u64 = 2;
+
 /// An upload under way. Dropping it aborts it and waits until that is done.
 pub struct Upload {
     client: Client,
@@ -34,20 +38,56 @@ pub struct Upload {
     name: String,
     part_size: u64,
     sent: Arc<Mutex<Sent>>,
-    progress: Arc<Mutex<Progress>>,
+    progress: Arc<Progress>,
+    /// Parts that may be in memory.
+    window: u64,
     result: Receiver<std::result::Result<(), Failure>>,
     ended: bool,
 }
 
 /// What the attempts of this upload's requests came to.
 struct Progress {
-    /// When the last one ended.
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+struct State {
+    /// When the last attempt ended.
     last: Instant,
     /// An error that no further attempt can mend.
     fatal: Option<CrtError>,
+    /// Parts the server has acknowledged.
+    acknowledged: u64,
+    /// The whole upload is over.
+    ended: bool,
 }
 
 impl Progress {
+    fn change(&self, change: impl FnOnce(&mut State)) {
+        change(&mut lock(&self.state));
+        self.changed.notify_all();
+    }
+
+    fn patient(&self, patience: Duration) -> bool {
+        lock(&self.state).patient(patience)
+    }
+
+    /// Waits until at most `window` of `parts` parts are not acknowledged, or waiting makes no sense any more.
+    /// False if that took longer than `patience` without any progress.
+    fn wait_for_room(&self, parts: u64, window: u64, patience: Duration) -> bool {
+        let mut state = lock(&self.state);
+        while !state.ended && state.acknowledged + window < parts {
+            if !state.patient(patience) {
+                return false;
+            }
+            let second = Duration::from_secs(1);
+            state = self.changed.wait_timeout(state, second).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        true
+    }
+}
+
+impl State {
     fn patient(&self, patience: Duration) -> bool {
         self.fatal.is_none() && self.last.elapsed() < patience
     }
@@ -97,20 +137,28 @@ impl Upload {
                 Some(_) => UploadReviewOutcome::Abort,
             }
         });
-        let progress = Arc::new(Mutex::new(Progress { last: Instant::now(), fatal: None }));
+        let state = State { last: Instant::now(), fatal: None, acknowledged: 0, ended: false };
+        let progress = Arc::new(Progress { state: Mutex::new(state), changed: Condvar::new() });
         let seen = progress.clone();
         request.on_telemetry(move |attempt| {
-            let mut progress = lock(&seen);
-            progress.last = Instant::now();
-            if is_tls(attempt.error().raw_error()) {
-                progress.fatal = Some(attempt.error());
-            }
+            seen.change(|state| {
+                state.last = Instant::now();
+                if is_tls(attempt.error().raw_error()) {
+                    state.fatal = Some(attempt.error());
+                }
+                if attempt.request_type() == RequestType::UploadPart && !attempt.error().is_err() {
+                    state.acknowledged += 1;
+                }
+            });
         });
 
         let (send, result) = sync_channel(1);
+        let seen = progress.clone();
         let (_, request) = client.send(request, MetaRequestType::PutObject, move |r| {
             let _ = send.send(r.map(|_| ()));
+            seen.change(|state| state.ended = true);
         })?;
+        let window = client.connections() + PARTS_AHEAD;
         Ok(Upload {
             client,
             request,
@@ -118,15 +166,20 @@ impl Upload {
             part_size: options.part_size,
             sent,
             progress,
+            window,
             result,
             ended: false,
         })
     }
 
     /// Appends bytes; waits while too much is under way.
-    pub fn write(&mut self, bytes: &[u8]) -> Result<()> {
-        self.count(bytes)?;
-        self.push(bytes, false)
+    pub fn write(&mut self, mut bytes: &[u8]) -> Result<()> {
+        while !bytes.is_empty() {
+            let (now, later) = self.count(bytes)?;
+            self.push(now, false)?;
+            bytes = later;
+        }
+        Ok(())
     }
 
     /// Sends what is left and makes the object visible.
@@ -145,27 +198,31 @@ impl Upload {
         }
     }
 
-    fn count(&mut self, mut bytes: &[u8]) -> Result<()> {
+    /// Splits off what belongs to one part, and adds that to the sums of the part; waits for room for a new part.
+    fn count<'b>(&self, bytes: &'b [u8]) -> Result<(&'b [u8], &'b [u8])> {
         let mut sent = lock(&self.sent);
-        while !bytes.is_empty() {
-            // A part ends when there is more to follow, so that the last one is never empty.
-            if sent.len == self.part_size {
-                sent.end_part();
-            }
-            if sent.parts.len() as u64 >= MAX_UPLOAD_PARTS {
-                let message = format!(
-                    "{}: more than {MAX_UPLOAD_PARTS} parts of {} bytes: choose a larger part size",
-                    self.name, self.part_size
-                );
-                return Err(Error::new(Kind::Usage, message));
-            }
-            let room = usize::try_from(self.part_size - sent.len).unwrap_or(usize::MAX);
-            let (now, later) = bytes.split_at(room.min(bytes.len()));
-            sent.crc.update(now);
-            sent.len += now.len() as u64;
-            bytes = later;
+        // A part ends when there is more to follow, so that the last one is never empty.
+        if sent.len == self.part_size {
+            sent.end_part();
         }
-        Ok(())
+        let parts = sent.parts.len() as u64;
+        if parts >= MAX_UPLOAD_PARTS {
+            let message = format!(
+                "{}: more than {MAX_UPLOAD_PARTS} parts of {} bytes: choose a larger part size",
+                self.name, self.part_size
+            );
+            return Err(Error::new(Kind::Usage, message));
+        }
+        let room = usize::try_from(self.part_size - sent.len).unwrap_or(usize::MAX);
+        let (now, later) = bytes.split_at(room.min(bytes.len()));
+        sent.crc.update(now);
+        sent.len += now.len() as u64;
+        drop(sent);
+        if self.progress.wait_for_room(parts, self.window, self.patience()) {
+            Ok((now, later))
+        } else {
+            Err(self.stalled())
+        }
     }
 
     fn push(&mut self, mut bytes: &[u8], eof: bool) -> Result<()> {
@@ -173,8 +230,8 @@ impl Upload {
             let progress = self.progress.clone();
             let patience = self.patience();
             // The time spent outside of here, making the data, is not a stall.
-            lock(&progress).last = Instant::now();
-            let written = wait(self.request.write(bytes, eof), || lock(&progress).patient(patience));
+            lock(&progress.state).last = Instant::now();
+            let written = wait(self.request.write(bytes, eof), || progress.patient(patience));
             match written {
                 Some(Ok(rest)) => bytes = rest,
                 // The reason is in the result of the whole request.
@@ -209,7 +266,7 @@ impl Upload {
     }
 
     fn check_stall(&self) -> Result<()> {
-        if lock(&self.progress).patient(self.patience()) { Ok(()) } else { Err(self.stalled()) }
+        if self.progress.patient(self.patience()) { Ok(()) } else { Err(self.stalled()) }
     }
 
     fn patience(&self) -> Duration {
@@ -217,7 +274,7 @@ impl Upload {
     }
 
     fn stalled(&self) -> Error {
-        if let Some(error) = lock(&self.progress).fatal.take() {
+        if let Some(error) = lock(&self.progress.state).fatal.take() {
             let failure = Failure::of_attempt(error);
             return failure.into_error(&self.name, self.client.host(), Doing::Write);
         }

@@ -24,8 +24,8 @@ use crate::format::limits::FINISHED_IN_MEMORY_MAX;
 const BATCH_BYTES: u64 = 1 << 20;
 const BATCH_ENTRIES: usize = 256;
 
-/// Bytes on their way, beside two files of 16 MiB per worker.
-const BUDGET: u64 = 64 << 20;
+/// Bytes on their way, beside a file of 16 MiB per worker: little, so that it is full, and memory at its peak, early.
+const BUDGET: u64 = 16 << 20;
 
 /// Memory of an entry without its content, about.
 const ENTRY_COST: u64 = 1024;
@@ -80,7 +80,7 @@ pub fn run(
     put: &mut dyn FnMut(Outcome) -> Result<()>,
 ) -> Result<()> {
     let workers = options.workers.max(1);
-    let budget = Budget::new(BUDGET + 2 * FINISHED_IN_MEMORY_MAX * workers as u64);
+    let budget = Budget::new(BUDGET + FINISHED_IN_MEMORY_MAX * workers as u64);
     let (places, ordered) = bounded::<Place>(64 + 16 * workers);
     let (jobs, queue) = bounded::<Job>(64 + 16 * workers);
     let budget = &budget;

@@ -68,12 +68,16 @@ def test_bytes(disk: Path, s3s: Server):
     for what in table["4"]:
         mib = {size: row[what] / MIB for size, row in table.items()}
         print(f"{what}: " + ", ".join(f"{size} GiB {m:.0f} MiB" for size, m in mib.items()))
-        assert mib["4"] < 512, f"{what} takes {mib['4']:.0f} MiB"
-        if what == "snapshot to S3":
-            # The client holds up to two parts of 8 MiB for each of its 16 connections: how many of them depends on
-            # how far the server lags behind, and 0.2 GiB are fewer.
-            assert mib["4"] <= 2 * 16 * 8 + 192, f"{what}: {mib}"
+        if what.startswith("snapshot"):
+            # Content on its way: 16 MiB, and as much for each worker (src/snapshot/pipeline.rs). How much of that is
+            # used depends on how far the disk lags behind, so the limit is what can be relied on.
+            limit = 16 * (1 + (os.cpu_count() or 1)) + 48
+            if what.endswith("S3"):
+                # A part for each of 16 connections, two ahead, and one that is being filled (src/aws_crt/put.rs).
+                limit += (16 + 2 + 1) * 8
+            assert max(mib.values()) <= limit, f"{what}: {mib}, limit {limit}"
         else:
+            assert max(mib.values()) <= 256, f"{what}: {mib}"
             assert mib["4"] - mib["1"] <= 32, f"{what}: {mib}"
             assert mib["4"] - mib["0.2"] <= 64, f"{what}: {mib}"
 
