@@ -1,7 +1,12 @@
 //! Flags of the part pipeline, the same for every command that reads all of an archive.
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::time::Duration;
+
 use clap::Args;
 
+use super::signals;
 use crate::error::{Error, Kind, Result};
 use crate::restore::PipelineOptions;
 use crate::store::S3Options;
@@ -17,9 +22,21 @@ pub struct PipelineArgs {
     /// Size of one request in MiB: 8, 16, 32, 64, ...
     #[arg(long, value_name = "MiB", default_value_t = 8)]
     request_size: u64,
+    /// Seconds after which the whole run is given up (exit code 16) [default: none]
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
+    deadline: Option<u64>,
 }
 
 impl PipelineArgs {
+    /// The flag that ends the run: for signals, and for the deadline, which counts from here.
+    pub fn stop_flag(&self) -> Result<Arc<AtomicUsize>> {
+        let stop = signals::stop_flag()?;
+        if let Some(seconds) = self.deadline {
+            signals::set_deadline(Duration::from_secs(seconds), &stop)?;
+        }
+        Ok(stop)
+    }
+
     /// The options, and the same wishes for the S3 client.
     pub fn options(&self, s3: &mut S3Options) -> Result<PipelineOptions> {
         let parts = self.request_size / 8;

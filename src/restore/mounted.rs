@@ -25,7 +25,7 @@ use crate::format::entry::{Entry, EntryType, check_restorable, split_parent};
 use crate::format::limits::{GRID, NAME_MAX};
 use crate::format::part_reader::{Piece, PieceKind};
 use crate::format::{Attributes, Xattr};
-use crate::linux::beneath;
+use crate::linux::{beneath, retry};
 
 pub struct MountedSink<'a> {
     target: &'a Target,
@@ -168,7 +168,8 @@ impl<'a> MountedSink<'a> {
         let xattrs = self.xattrs(entry)?;
         let finish = || {
             if extend {
-                nix::unistd::ftruncate(fd, i64::try_from(entry.uncompressed_size).unwrap_or(i64::MAX))?;
+                let size = i64::try_from(entry.uncompressed_size).unwrap_or(i64::MAX);
+                retry(|| nix::unistd::ftruncate(fd, size))?;
             }
             by_descriptor(fd, &entry.attributes, &xattrs, Some(mode), &self.privileges, &self.counters)
         };
