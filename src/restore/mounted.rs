@@ -8,6 +8,7 @@ use std::collections::HashSet;
 use std::io::ErrorKind;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Mutex, MutexGuard};
+use std::time::Instant;
 
 use super::deferred::{Deferred, Record};
 use super::fetch_directory::Archive;
@@ -249,7 +250,9 @@ impl<'a> MountedSink<'a> {
         }
         let file = self.files.get(entry.ordinal, || self.create_file(&mut worker.parents, path, mode))?;
         {
+            let begun = Instant::now();
             let _writing = file.writing.lock().unwrap_or_else(|e| e.into_inner());
+            add(&self.counters.waited_for_files, begun.elapsed().as_nanos() as u64);
             for piece in pieces {
                 worker
                     .extents
