@@ -16,7 +16,8 @@ from trees import MIB, noise, prose
 OK, FAILED, USAGE, NOT_FOUND, DENIED, CHANGED, CORRUPT = 0, 1, 2, 10, 11, 12, 13
 DEADLINE, UNSUPPORTED, UNAVAILABLE = 16, 17, 18
 PARTS, REQUESTS = 30, 31
-STALL = 3
+# Long enough for the first 128 MiB on a busy machine.
+STALL = 5
 # A run that has to wait for nothing takes about a second.
 LIMIT = 30
 ALWAYS = 1 << 30
@@ -143,7 +144,7 @@ def test_nothing_wrong(case: Case):
 def test_fault(fault: str, times: str, case: Case, some: Callable[[int, bool], list[int]]):
     once, always, at_first = EXPECTED[fault]
     slowest = 0.0
-    for first in some(REQUESTS, times == "once"):
+    for first in some(REQUESTS, times == "once" and once != {DEADLINE}):
         case.server.reset(fault, first, 1 if times == "once" else ALWAYS)
         done, seconds, target = case.restore()
         slowest = max(slowest, seconds)

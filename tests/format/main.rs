@@ -5,6 +5,7 @@ mod build;
 mod consume;
 mod directory_rules;
 mod foreign_files;
+mod fuzz_cases;
 mod parts;
 mod rules;
 mod streams;

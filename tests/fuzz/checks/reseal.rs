@@ -1,0 +1,50 @@
+//! Makes the checksums right again, as far as they can be found, so that what lies behind them is reached.
+
+use burst::format::checksum::crc32c;
+
+fn number<const N: usize>(bytes: &[u8], at: usize) -> Option<usize> {
+    let mut le = [0; 8];
+    le.get_mut(..N)?.copy_from_slice(bytes.get(at..at.checked_add(N)?)?);
+    usize::try_from(u64::from_le_bytes(le)).ok()
+}
+
+fn put(bytes: &mut [u8], at: Option<usize>, crc: u32) -> Option<()> {
+    let at = at?;
+    bytes.get_mut(at..at.checked_add(4)?)?.copy_from_slice(&crc.to_le_bytes());
+    Some(())
+}
+
+/// False if the bytes do not look like an archive.
+pub fn reseal(bytes: &mut [u8]) -> bool {
+    seal(bytes).is_some()
+}
+
+fn seal(bytes: &mut [u8]) -> Option<()> {
+    let end = bytes.len().checked_sub(22)?;
+    let (directory, directory_length) = (number::<4>(bytes, end + 16)?, number::<4>(bytes, end + 12)?);
+    let length = number::<4>(bytes, directory.checked_sub(16)?)?.clamp(192, 4096);
+    let trailer = directory.checked_sub(length)?;
+    let field = |bytes: &[u8], at: usize| number::<8>(bytes, trailer + at);
+    let (data_end, root, map, table) = (field(bytes, 56)?, field(bytes, 64)?, field(bytes, 80)?, field(bytes, 104)?);
+    let record = number::<4>(bytes, trailer + 76)?;
+    for mib in 0..directory_length.div_ceil(1 << 20).min(64) {
+        let start = directory.checked_add(mib << 20)?;
+        let crc = crc32c(bytes.get(start..(start + (1 << 20)).min(directory.checked_add(directory_length)?))?);
+        put(bytes, table.checked_add(4 * mib), crc)?;
+    }
+    for part in 0..data_end.div_ceil(8 << 20).min(64) {
+        let start = part << 23;
+        let crc = crc32c(bytes.get(start..(start + (8 << 20)).min(data_end))?);
+        put(bytes, map.checked_add(part.checked_mul(record)?), crc)?;
+    }
+    if let Some(root) = bytes.get(data_end.checked_add(8)?..data_end.checked_add(8)?.checked_add(root)?) {
+        let crc = crc32c(root);
+        put(bytes, Some(trailer + 72), crc)?;
+    }
+    if let Some(index) = bytes.get(map..trailer) {
+        let crc = crc32c(index);
+        put(bytes, Some(trailer + 96), crc)?;
+    }
+    let crc = crc32c(bytes.get(trailer..directory - 12)?);
+    put(bytes, Some(directory - 12), crc)
+}
