@@ -47,6 +47,7 @@
 #[cfg(feature = "s3")]
 pub mod aws_crt;
 pub mod btrfs;
+pub mod btrfs_image;
 pub mod cli;
 pub mod error;
 pub mod format;
