@@ -56,10 +56,7 @@ fn is_acl(value: &[u8]) -> bool {
 /// `validheader` (security/commoncap.c): revision 2 of 20 bytes or revision 3 of 24, no flag but "effective".
 fn is_capability(value: &[u8]) -> bool {
     let Some(magic) = value.first_chunk::<4>() else { return false };
-    match (u32::from_le_bytes(*magic) & !1, value.len()) {
-        (0x0200_0000, 20) | (0x0300_0000, 24) => true,
-        _ => false,
-    }
+    matches!((u32::from_le_bytes(*magic) & !1, value.len()), (0x0200_0000, 20) | (0x0300_0000, 24))
 }
 
 #[cfg(test)]

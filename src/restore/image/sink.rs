@@ -390,7 +390,7 @@ impl Sink for ImageSink<'_> {
     }
 }
 
-fn end_run<'a>(sink: &ImageSink<'_>, tree: &mut TreeWriter<&Volume>, open: &mut bool) -> Result<()> {
+fn end_run(sink: &ImageSink<'_>, tree: &mut TreeWriter<&Volume>, open: &mut bool) -> Result<()> {
     if std::mem::take(open) {
         let leaves = tree.end_run()?;
         locked(&sink.leaves).push(leaves);
