@@ -8,7 +8,7 @@
 //! tree                    sorted items -> leaves -> inner nodes
 //! inode                   the items of files, directories, links
 //! small_trees             checksums, UUIDs, relocation
-//! space_trees             what describes the space itself; sizes by fixed point
+//! space_items, space_trees what describes the space itself; sizes by fixed point
 //! superblock              the last block to be written
 //! ```
 
@@ -18,6 +18,7 @@ pub mod constants;
 pub mod inode;
 pub mod layout;
 pub mod small_trees;
+pub mod space_items;
 pub mod space_trees;
 pub mod structures;
 pub mod superblock;

@@ -2,11 +2,10 @@
 //! tree describe their own blocks too, so their sizes are found first, as a fixed point, and then they are written to
 //! the places planned for them.
 
-use zerocopy::{Immutable, IntoBytes};
-
 use super::constants::*;
-use super::inode::{Inode, Time, inode_item, timespec};
-use super::layout::{Chunk, ChunkKind, Layout, Space};
+use super::inode::Time;
+use super::layout::{Layout, Space};
+use super::space_items::{chunk_items, device_items, for_each_extent_item, free_space_items, root_items};
 use super::structures::*;
 use super::superblock::{self, Roots};
 use super::tree::{NodeCounter, NodeIds, NodeStore, Root, TreeWriter, broken, levels, seal};
@@ -249,250 +248,90 @@ impl NodeStore for &mut Planned<'_> {
     }
 }
 
-type Item = (Key, Vec<u8>);
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::btrfs_image::layout::MetadataProfile;
 
-fn free_space_items(chunks: &[Chunk]) -> impl Iterator<Item = Item> {
-    chunks.iter().flat_map(|chunk| {
-        let free = chunk.free();
-        let info = FreeSpaceInfo { extent_count: u32::from(free.is_some()).into(), flags: 0.into() };
-        let extent = free.map(|(start, length)| (Key::new(start, FREE_SPACE_EXTENT, length), Vec::new()));
-        let info = (Key::new(chunk.logical, FREE_SPACE_INFO, chunk.length), info.as_bytes().to_vec());
-        std::iter::once(info).chain(extent)
-    })
-}
-
-fn device_items(layout: &Layout, identity: &Identity) -> Vec<Item> {
-    let stats = DevStats::zeroed();
-    let mut items = vec![(Key::new(DEV_STATS, PERSISTENT_ITEM, 1), stats.as_bytes().to_vec())];
-    for chunk in &layout.chunks {
-        let extent = DevExtent {
-            chunk_tree: CHUNK_TREE.into(),
-            chunk_objectid: FIRST_CHUNK_TREE.into(),
-            chunk_offset: chunk.logical.into(),
-            length: chunk.length.into(),
-            chunk_tree_uuid: identity.nodes.chunk_tree,
-        };
-        items.extend(chunk.stripes.iter().map(|&at| (Key::new(1, DEV_EXTENT, at), extent.as_bytes().to_vec())));
-    }
-    items.sort_unstable_by_key(|(key, _)| *key);
-    items
-}
-
-/// The device as chunk tree and superblock describe it.
-pub fn device_item(layout: &Layout, identity: &Identity) -> DevItem {
-    DevItem {
-        devid: 1.into(),
-        total_bytes: layout.device_size.into(),
-        bytes_used: layout.allocated().into(),
-        io_align: (SECTOR as u32).into(),
-        io_width: (SECTOR as u32).into(),
-        sector_size: (SECTOR as u32).into(),
-        uuid: identity.device,
-        fsid: identity.nodes.fsid,
-        ..DevItem::zeroed()
-    }
-}
-
-/// The item of a chunk with its stripes, as it also stands in the superblock.
-pub fn chunk_item(chunk: &Chunk, identity: &Identity) -> Vec<u8> {
-    let head = ChunkItem {
-        length: chunk.length.into(),
-        owner: EXTENT_TREE.into(),
-        stripe_len: STRIPE_LEN.into(),
-        chunk_type: chunk.flags().into(),
-        io_align: (STRIPE_LEN as u32).into(),
-        io_width: (STRIPE_LEN as u32).into(),
-        sector_size: (SECTOR as u32).into(),
-        num_stripes: (chunk.stripes.len() as u16).into(),
-        sub_stripes: 1.into(),
-    };
-    let mut item = head.as_bytes().to_vec();
-    for &at in &chunk.stripes {
-        let stripe = Stripe { devid: 1.into(), offset: at.into(), dev_uuid: identity.device };
-        item.extend_from_slice(stripe.as_bytes());
-    }
-    item
-}
-
-fn chunk_items<'a>(layout: &'a Layout, identity: &'a Identity) -> impl Iterator<Item = Item> + 'a {
-    let device = (Key::new(DEV_ITEMS, DEV_ITEM, 1), device_item(layout, identity).as_bytes().to_vec());
-    let chunks = layout
-        .chunks
-        .iter()
-        .map(|chunk| (Key::new(FIRST_CHUNK_TREE, CHUNK_ITEM, chunk.logical), chunk_item(chunk, identity)));
-    std::iter::once(device).chain(chunks)
-}
-
-/// An item of the extent tree.
-enum ExtentTreeItem<'a> {
-    Data(&'a DataExtent),
-    Node { address: u64, owner: u64, level: u8 },
-    Group(&'a Chunk),
-}
-
-/// The largest item of the extent tree, on the stack: there are very many.
-struct Bytes {
-    bytes: [u8; size_of::<DataExtentItem>()],
-    length: usize,
-}
-
-impl Bytes {
-    fn of(item: &(impl IntoBytes + Immutable)) -> Bytes {
-        let mut bytes = [0; size_of::<DataExtentItem>()];
-        let from = item.as_bytes();
-        let length = from.len().min(bytes.len());
-        bytes[..length].copy_from_slice(&from[..length]);
-        Bytes { bytes, length }
+    /// Counts what is written, and where.
+    #[derive(Default)]
+    struct Count {
+        places: std::collections::BTreeSet<u64>,
     }
 
-    fn as_slice(&self) -> &[u8] {
-        &self.bytes[..self.length]
-    }
-}
-
-impl ExtentTreeItem<'_> {
-    fn length(&self) -> usize {
-        match self {
-            ExtentTreeItem::Data(_) => size_of::<DataExtentItem>(),
-            ExtentTreeItem::Node { .. } => size_of::<NodeExtentItem>(),
-            ExtentTreeItem::Group(_) => size_of::<BlockGroupItem>(),
-        }
-    }
-
-    fn encode(&self) -> (Key, Bytes) {
-        let extent = |flags: u64| ExtentItem { refs: 1.into(), generation: GENERATION.into(), flags: flags.into() };
-        match *self {
-            ExtentTreeItem::Data(data) => {
-                let item = DataExtentItem {
-                    item: extent(EXTENT_FLAG_DATA),
-                    ref_type: EXTENT_DATA_REF,
-                    root: FS_TREE.into(),
-                    objectid: (ROOT_DIRECTORY + u64::from(data.inode)).into(),
-                    offset: data.file_offset.into(),
-                    count: 1.into(),
-                };
-                (Key::new(data.address, EXTENT_ITEM, data.stored.into()), Bytes::of(&item))
-            }
-            ExtentTreeItem::Node { address, owner, level } => {
-                let item = NodeExtentItem {
-                    item: extent(EXTENT_FLAG_TREE_BLOCK),
-                    ref_type: TREE_BLOCK_REF,
-                    root: owner.into(),
-                };
-                (Key::new(address, METADATA_ITEM, level.into()), Bytes::of(&item))
-            }
-            ExtentTreeItem::Group(chunk) => {
-                let item = BlockGroupItem {
-                    used: chunk.filled.into(),
-                    chunk_objectid: FIRST_CHUNK_TREE.into(),
-                    flags: chunk.flags().into(),
-                };
-                (Key::new(chunk.logical, BLOCK_GROUP_ITEM, chunk.length), Bytes::of(&item))
-            }
-        }
-    }
-}
-
-/// All items of the extent tree in order. `data` and `runs` are in the order of their addresses.
-fn for_each_extent_item<'a>(
-    chunks: &'a [Chunk],
-    data: &'a [DataExtent],
-    runs: &'a [Run],
-    mut visit: impl FnMut(ExtentTreeItem<'a>) -> Result<()>,
-) -> Result<()> {
-    let (mut data, mut runs) = (data.iter().peekable(), runs.iter().peekable());
-    for chunk in chunks {
-        // A group's key sorts behind that of an extent at its very start.
-        let mut group = Some(chunk);
-        let mut visit_behind = |address: u64, item: Option<ExtentTreeItem<'a>>| {
-            if let Some(group) = group.take_if(|group| address > group.logical) {
-                visit(ExtentTreeItem::Group(group))?;
-            }
-            item.map_or(Ok(()), &mut visit)
-        };
-        if chunk.kind == ChunkKind::Data {
-            while let Some(extent) = data.next_if(|extent| extent.address < chunk.end()) {
-                visit_behind(extent.address, Some(ExtentTreeItem::Data(extent)))?;
-            }
-        } else {
-            while let Some(&Run { address, count, owner, level }) = runs.next_if(|run| run.address < chunk.end()) {
-                for n in 0..count {
-                    let address = address + n * NODE as u64;
-                    visit_behind(address, Some(ExtentTreeItem::Node { address, owner, level }))?;
+    impl PlaceWriter for Count {
+        fn write(&mut self, places: &[u64], bytes: &[u8]) -> Result<()> {
+            for place in places {
+                for n in 0..bytes.len() as u64 / NODE as u64 {
+                    assert!(self.places.insert(place + n * NODE as u64), "written twice");
                 }
             }
+            Ok(())
         }
-        visit_behind(u64::MAX, None)?;
     }
-    match (data.peek(), runs.peek()) {
-        (None, None) => Ok(()),
-        (data, run) => Err(broken(format!("outside of every chunk: {data:?} {run:?}"))),
-    }
-}
 
-/// The items of the root tree, in order.
-fn root_items(trees: &[(u64, Root)], identity: &Identity) -> Vec<Item> {
-    let mut items: Vec<Item> = trees
-        .iter()
-        .map(|(id, root)| (Key::new(*id, ROOT_ITEM, 0), root_item(*id, root, identity).as_bytes().to_vec()))
-        .collect();
-    // The name "default" of the tree of files, as mkfs.btrfs makes it (mkfs/main.c, make_root_dir).
-    let name: &[u8] = b"default";
-    let reference = |index: u64, name: &[u8]| {
-        let head = InodeRef { index: index.into(), name_len: (name.len() as u16).into() };
-        [head.as_bytes(), name].concat()
-    };
-    let entry = DirItem {
-        location: Key::new(FS_TREE, ROOT_ITEM, u64::MAX).into(),
-        transid: 0.into(),
-        data_len: 0.into(),
-        name_len: (name.len() as u16).into(),
-        file_type: FT_DIR,
-    };
-    let directory = Inode {
-        number: ROOT_TREE_DIR,
-        mode: 0o040755,
-        occupied: NODE as u64,
-        mtime: identity.created,
-        created: identity.created,
-        ..Inode::default()
-    };
-    items.extend([
-        (Key::new(FS_TREE, INODE_REF, ROOT_TREE_DIR), reference(0, name)),
-        (Key::new(ROOT_TREE_DIR, INODE_ITEM, 0), inode_item(&directory, 1).as_bytes().to_vec()),
-        (Key::new(ROOT_TREE_DIR, INODE_REF, ROOT_TREE_DIR), reference(0, b"..")),
-        (Key::new(ROOT_TREE_DIR, DIR_ITEM, super::checksum::name_hash(name)), [entry.as_bytes(), name].concat()),
-    ]);
-    items.sort_unstable_by_key(|(key, _)| *key);
-    items
-}
+    fn identity() -> Identity {
+        Identity {
+            nodes: NodeIds { fsid: [1; 16], chunk_tree: [2; 16] },
+            device: [3; 16],
+            fs_tree: [4; 16],
+            label: Vec::new(),
+            created: (5, 6),
+        }
+    }
 
-fn root_item(id: u64, root: &Root, identity: &Identity) -> RootItem {
-    let mut inode = inode_item(&Inode { mode: 0o040755, ..Inode::default() }, 1);
-    // mkfs.btrfs leaves these so; nothing reads them.
-    inode.generation = 1.into();
-    inode.transid = 0.into();
-    inode.size = 3.into();
-    inode.nbytes = (NODE as u64).into();
-    let mut item = RootItem {
-        inode,
-        generation: GENERATION.into(),
-        bytenr: root.address.into(),
-        bytes_used: (root.nodes * NODE as u64).into(),
-        refs: 1.into(),
-        level: root.level,
-        generation_v2: GENERATION.into(),
-        ..RootItem::zeroed()
-    };
-    if id == FS_TREE || id == DATA_RELOC_TREE {
-        item.root_dirid = ROOT_DIRECTORY.into();
+    /// A file system of so many extents and tree blocks, in chunks of at most this size.
+    fn build(extents: u64, blocks: u64, chunk_max: u64, profile: MetadataProfile) -> (SuperBlock, Layout) {
+        let mut layout = Layout::new(8 << 30, profile, chunk_max).unwrap();
+        let mut data = Vec::new();
+        while (data.len() as u64) < extents {
+            let space = layout.take_data(SECTOR, |room| room.min((extents - data.len() as u64) * SECTOR)).unwrap();
+            for n in 0..space.length / SECTOR {
+                let address = space.logical + n * SECTOR;
+                data.push(DataExtent { address, file_offset: 0, stored: SECTOR as u32, inode: 1 });
+            }
+        }
+        let mut runs = Vec::new();
+        let mut left = blocks;
+        while left > 0 {
+            let space = layout.take_nodes(left).unwrap();
+            let count = space.length / NODE as u64;
+            runs.push(Run { address: space.logical, count, owner: FS_TREE, level: 0 });
+            left -= count;
+        }
+        let identity = identity();
+        let root = Root { address: 1, level: 0, nodes: blocks };
+        let trees = vec![(FS_TREE, root), (CSUM_TREE, root), (UUID_TREE, root), (DATA_RELOC_TREE, root)];
+        let mut count = Count::default();
+        let written = Written { identity: &identity, layout, runs, data: &data, trees };
+        let (superblock, layout) = finish(written, &mut count).unwrap();
+        let used: u64 = layout.used() - extents * SECTOR - blocks * NODE as u64;
+        let copies = if profile == MetadataProfile::Dup { 2 } else { 1 };
+        // A block may stay free where the sizes would swing.
+        let missing = used / NODE as u64 - count.places.len() as u64 / copies;
+        assert!(missing <= 1, "{missing} blocks were planned and not written");
+        (superblock, layout)
     }
-    if id == FS_TREE {
-        item.inode.flags = INODE_ROOT_ITEM_INIT.into();
-        item.uuid = identity.fs_tree;
-        item.ctransid = GENERATION.into();
-        item.ctime = timespec(identity.created);
-        item.otime = timespec(identity.created);
+
+    #[test]
+    fn sizes_find_an_end_everywhere() {
+        for (n, profile) in (0..800).step_by(5).zip([MetadataProfile::Dup, MetadataProfile::Single].into_iter().cycle())
+        {
+            build(n, 3, u64::MAX, profile);
+            build(n % 3, n, u64::MAX, profile);
+            // Chunks of 64 blocks: another chunk becomes necessary again and again.
+            build(n, n % 67, MIB, profile);
+        }
+        for n in 0..10 {
+            build(122_000 + n * 7, 64 * 90 + n, MIB, MetadataProfile::Single);
+        }
     }
-    item
+
+    #[test]
+    fn chunk_trees_of_several_levels() {
+        for (blocks, level) in [(64 * 100, 0), (64 * 120, 1), (64 * 1000, 1)] {
+            let (superblock, layout) = build(1, blocks, MIB, MetadataProfile::Dup);
+            assert_eq!(superblock.chunk_root_level, level, "{} chunks", layout.chunks.len());
+        }
+    }
 }

@@ -5,7 +5,8 @@ use zerocopy::IntoBytes;
 use super::checksum::crc32c;
 use super::constants::*;
 use super::layout::Layout;
-use super::space_trees::{Identity, chunk_item, device_item};
+use super::space_items::{chunk_item, device_item};
+use super::space_trees::Identity;
 use super::structures::{DiskKey, Key, RootBackup, SuperBlock};
 use super::tree::Root;
 

@@ -34,6 +34,9 @@ pub struct ImageArgs {
     /// Overwrite what is there
     #[arg(long)]
     force: bool,
+    /// Largest chunk, for tests of many chunks
+    #[arg(long, hide = true, value_parser = parse_size)]
+    chunk_max: Option<u64>,
 }
 
 impl ImageArgs {
@@ -58,7 +61,7 @@ impl ImageArgs {
                 _ => MetadataProfile::Dup,
             },
             force: self.force,
-            ..ImageOptions::default()
+            chunk_max: self.chunk_max.unwrap_or(u64::MAX),
         }
     }
 }

@@ -1,16 +1,18 @@
 """What comes near a limit of the on-disk format."""
 
+import json
 import os
 import struct
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from archives import Archives
 from btrfs_volume import Volume, run
 from burst import snapshot
 from burst_frames import crc32c
-from listing import assert_same, listing
-from made_image import MIB, Image
+from listing import Listing, assert_same, listing
+from made_image import MIB, Image, edit
 from mini_writer import Item, attribute, build, noise, raw_frame, xattrs, zstd_frame
 from trees import EXTENT, prose
 
@@ -127,6 +129,20 @@ def test_many_links(count: int, source: Volume, tmp: Path):
             (root / f"{n}").unlink()
         assert (root / "4320").stat().st_nlink == count // 2 + count % 2
         run("btrfs", "scrub", "start", "-B", root)
+
+
+def test_many_chunks(made: Archives, listed: Callable[[str], Listing], tmp: Path):
+    """So many chunks of 1 MiB that the chunk tree has two levels; a kernel works on with its own sizes."""
+    image = Image(tmp / "image")
+    said = image.make(made.archive("boundaries"), "1G", "--chunk-max", "1M", "--json")
+    assert json.loads(said.out)["chunks"] > 120
+    assert "chunk_root_level\t1" in run("btrfs", "inspect-internal", "dump-super", image.path)
+    image.check()
+    with image.mounted() as root:
+        assert_same(listed("boundaries"), listing(root))
+        edit(root)
+        run("btrfs", "balance", "start", "--full-balance", root)
+    image.check()
 
 
 def plain(name: bytes, content: bytes = b"x", **more: object) -> Item:

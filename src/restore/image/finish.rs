@@ -11,12 +11,13 @@ use crate::error::{Error, Kind, Result};
 use crate::restore::{StopFlag, check_stop};
 
 /// Writes all directories with their names. All names must be known.
-pub fn write_directories(sink: &ImageSink<'_>) -> Result<()> {
+pub fn write_directories(sink: &ImageSink<'_>, stop: &StopFlag) -> Result<()> {
     let names = sink.names.read().unwrap_or_else(|e| e.into_inner());
     let (order, starts) = names.by_directory();
     let mut tree = sink.tree();
     let mut entries: Vec<DirectoryEntry<'_>> = Vec::new();
     for (n, directory) in names.directories.iter().enumerate() {
+        check_stop(stop)?;
         let range = starts.get(n).copied().unwrap_or_default()..starts.get(n + 1).copied().unwrap_or_default();
         entries.clear();
         for &ordinal in order.get(range).unwrap_or_default() {

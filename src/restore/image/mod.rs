@@ -121,7 +121,7 @@ fn fill(
     disk.wipe(options.force)?;
     let placed = Placed { layout, runs: Vec::new(), data: Vec::new(), sums: Vec::new() };
     let volume = Volume { disk, placed: Mutex::new(placed) };
-    let sink = ImageSink::new(archive, &volume, identity.nodes, identity.created, root);
+    let sink = ImageSink::new(archive, &volume, identity.nodes, identity.created, root, stop);
     let in_device = |e: Error| match e.kind() {
         Kind::NoSpace => e.context(volume.disk.path().display()),
         _ => e,

@@ -21,6 +21,7 @@ use crate::format::entry::{EntryType, check_restorable, split_parent};
 use crate::format::limits::GRID;
 use crate::format::part_reader::{Piece, PieceKind};
 use crate::format::{Entry, Xattr};
+use crate::restore::StopFlag;
 use crate::restore::fetch_directory::Archive;
 use crate::restore::pipeline::{Sink, VerifiedPart};
 use crate::restore::report::{Counters, add};
@@ -50,6 +51,7 @@ struct Spanning {
 pub struct ImageSink<'a> {
     archive: &'a Archive,
     pub volume: &'a Volume,
+    stop: &'a StopFlag,
     ids: NodeIds,
     created: Time,
     pub names: RwLock<Names>,
@@ -80,10 +82,18 @@ pub fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl<'a> ImageSink<'a> {
-    pub fn new(archive: &'a Archive, volume: &'a Volume, ids: NodeIds, created: Time, root: Inode) -> Self {
+    pub fn new(
+        archive: &'a Archive,
+        volume: &'a Volume,
+        ids: NodeIds,
+        created: Time,
+        root: Inode,
+        stop: &'a StopFlag,
+    ) -> Self {
         ImageSink {
             archive,
             volume,
+            stop,
             ids,
             created,
             names: RwLock::new(Names::new(root, archive.index.trailer.entries)),
@@ -302,7 +312,7 @@ impl Sink for ImageSink<'_> {
 
     /// The directories need nothing of the parts: they are written while those come.
     fn announced(&self) -> Result<()> {
-        super::finish::write_directories(self)
+        super::finish::write_directories(self, self.stop)
     }
 
     fn part(&self, worker: &mut Worker<'_>, part: &VerifiedPart<'_>) -> Result<()> {
