@@ -13,19 +13,20 @@
 //! Arrows point downwards only.
 //!
 //! ```text
-//! cli  ->  restore, snapshot  ->  store, format, btrfs, linux          store -> aws_crt
-//!                                                                      format -> nothing
+//! cli  ->  restore, snapshot  ->  store, format, btrfs, btrfs_image, linux    store -> aws_crt
+//!                                                                  format, btrfs_image -> nothing
 //! ```
 //!
 //! | module | what it is | what it does not know |
 //! |---|---|---|
 //! | [`cli`] | flags, environment, what is printed, exit codes | how anything is done |
-//! | [`restore`] | directory, part pipeline, sinks (a mounted tree; verification) | S3, flags |
+//! | [`restore`] | directory, part pipeline, sinks (a mounted tree; a blank device; verification) | S3, flags |
 //! | [`snapshot`] | walk, compression on all cores, the archive writer's driver | S3, flags |
 //! | [`format`] | the archive format as pure code: bytes in, values out | files, sockets, clocks, threads |
 //! | [`store`] | where archives live: S3, file, standard input and output | what an archive is |
 //! | `aws_crt` | every call into aws-c-s3 (feature `s3`) | |
 //! | [`btrfs`] | every BTRFS ioctl | |
+//! | [`btrfs_image`] | a BTRFS on disk: structures, trees, chunks, as pure code | files, devices, archives |
 //! | [`linux`] | other system calls: creating beneath a directory, attributes, holes, spools | |
 //! | [`error`] | one error type; its kind decides the exit code | |
 //!
@@ -37,7 +38,8 @@
 //! soon as all entries in it are known. A part that arrives is taken by a worker: checksum, structure and every
 //! header are checked before anything of it reaches the [`restore::Sink`]. The mounted sink writes each frame with
 //! an encoded write where that saves a block, else decompressed. Links and the attributes of directories come last,
-//! then one checked syncfs, then the completion marker.
+//! then one checked syncfs, then the completion marker. The image sink writes each frame to its final place on a blank
+//! device and builds the file system around it; the superblock comes last.
 //!
 //! # Snapshot, as the data sees it
 //! One walk in stable order; files are cut into 128 KiB pieces and compressed by all cores, put back in order, and
@@ -47,6 +49,7 @@
 #[cfg(feature = "s3")]
 pub mod aws_crt;
 pub mod btrfs;
+pub mod btrfs_image;
 pub mod cli;
 pub mod error;
 pub mod format;

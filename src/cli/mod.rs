@@ -1,6 +1,8 @@
 //! The command line: the only code that reads flags or the environment, and the only code that prints.
 
 mod exit_code;
+mod image;
+mod image_args;
 mod ls;
 mod output;
 mod pipeline_args;
@@ -28,6 +30,7 @@ enum Command {
     Snapshot(snapshot::SnapshotArgs),
     Ls(ls::LsArgs),
     Verify(verify::VerifyArgs),
+    Image(image::ImageCommandArgs),
 }
 
 /// Runs the program.
@@ -39,6 +42,7 @@ pub fn main() -> ExitCode {
         Command::Snapshot(args) => snapshot::run(args),
         Command::Ls(args) => ls::run(args),
         Command::Verify(args) => verify::run(args),
+        Command::Image(args) => image::run(args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

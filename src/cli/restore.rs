@@ -8,30 +8,46 @@ use std::time::Instant;
 
 use clap::Args;
 
+use super::image_args::{ImageArgs, mount};
 use super::output::{bytes, count, progress_bar, rate};
 use super::pipeline_args::PipelineArgs;
 use super::s3_args::S3Args;
-use crate::error::Result;
-use crate::restore::{Archive, Report, RestoreOptions, restore, restore_stream};
-use crate::store::{Location, open_source};
+use crate::error::{Error, Kind, Result};
+use crate::restore::{Archive, Destination, Report, RestoreOptions, image, restore, restore_stream};
+use crate::store::{Location, open_source, open_source_or_spool};
 
 /// Restores an archive into a directory.
 ///
 /// TARGET must be absent or empty. On BTRFS, as root, compressed data goes to the disk as it is; elsewhere it is
 /// decompressed. A part of the archive is written only after its checksum was found right; from standard input the
 /// checksums come last, so a damaged archive is reported at the end.
+///
+/// With --device, a blank block device becomes a BTRFS file system that holds the archive, and is then mounted at
+/// TARGET if one is given. That is many times faster than creating the files in a mounted file system. The file
+/// system exists only when all of it is on the disk.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   burst restore s3://bucket/usr.zip /mnt/data
   burst restore 's3://bucket/usr.zip?versionId=abc' /mnt/data
   burst restore --path share/doc usr.zip /mnt/doc
-  ssh host cat usr.zip | burst restore - /mnt/data")]
+  ssh host cat usr.zip | burst restore - /mnt/data
+  burst restore --device /dev/nvme1n1 s3://bucket/usr.zip
+  burst restore --device /dev/nvme1n1 --label data --mount-options noatime s3://bucket/usr.zip /mnt/data")]
 pub struct RestoreArgs {
     /// s3://bucket/key, a file, or - for standard input
     source: OsString,
     /// Directory to restore into; it is created if it is absent
-    target: PathBuf,
+    #[arg(required_unless_present = "device")]
+    target: Option<PathBuf>,
+    /// Make a file system on this blank block device; TARGET is where to mount it
+    #[arg(long, value_name = "DEV", conflicts_with_all = ["path", "into_existing", "no_encoded_writes"])]
+    device: Option<PathBuf>,
+    /// Options of that mount, as mount -o takes them
+    #[arg(long, value_name = "OPTIONS", requires = "device", requires = "target")]
+    mount_options: Option<String>,
+    #[command(flatten)]
+    image: ImageArgs,
     /// Restore only this path of the archive and what is below it; may be repeated
     #[arg(long, value_name = "PATH")]
     path: Vec<OsString>,
@@ -54,6 +70,13 @@ pub struct RestoreArgs {
 }
 
 pub fn run(args: RestoreArgs) -> Result<()> {
+    if args.device.is_some() {
+        return run_device(args);
+    }
+    if let Some(flag) = args.image.given() {
+        return Err(Error::new(Kind::Usage, format!("{flag} goes with --device")));
+    }
+    let Some(target) = args.target else { return Err(Error::new(Kind::Usage, "TARGET is missing")) };
     let begun = Instant::now();
     let location = Location::parse(&args.source)?;
     let mut s3 = args.s3.options(&location)?;
@@ -68,18 +91,38 @@ pub fn run(args: RestoreArgs) -> Result<()> {
     nix::sys::stat::umask(nix::sys::stat::Mode::empty());
     let report = if matches!(location, Location::Stdio) {
         let bar = progress_bar(None, args.quiet);
-        restore_stream(&mut std::io::stdin().lock(), &args.target, &options, &|n| bar.inc(n), &stop)?
+        restore_stream(&mut std::io::stdin().lock(), &target, &options, &|n| bar.inc(n), &stop)?
     } else {
         let archive = Archive::open(open_source(&location, &s3)?)?;
         let bar = progress_bar(Some(archive.index.trailer.data_end), args.quiet);
-        restore(&archive, &args.target, &options, &|n| bar.inc(n), &stop)?
+        restore(&archive, &target, &options, &|n| bar.inc(n), &stop)?
     };
     let repeated = s3.repeated.load(Ordering::Relaxed);
     if args.json {
-        println!("{}", json(&report, &args.target, &location, begun, repeated));
+        println!("{}", json(&report, &target, &location, begun, repeated));
     } else if !args.quiet {
-        summary(&report, &args.target, begun);
+        summary(&report, &target, begun);
         say_repeated(repeated);
+    }
+    Ok(())
+}
+
+fn run_device(args: RestoreArgs) -> Result<()> {
+    let begun = Instant::now();
+    let Some(device) = args.device else { return Ok(()) };
+    let location = Location::parse(&args.source)?;
+    let mut s3 = args.s3.options(&location)?;
+    let options = args.image.options(args.pipeline.options(&mut s3)?);
+    let stop = args.pipeline.stop_flag()?;
+    let archive = Archive::open(open_source_or_spool(&location, &s3)?)?;
+    let bar = progress_bar(Some(archive.index.trailer.data_end), args.quiet);
+    let report = image(&archive, Destination::Device(&device), &options, &|n| bar.inc(n), &stop)?;
+    bar.finish_and_clear();
+    if let Some(target) = &args.target {
+        mount(&device, target, args.mount_options.as_deref().unwrap_or_default())?;
+    }
+    if args.json || !args.quiet {
+        super::image_args::summary(&report, &device, begun, args.json);
     }
     Ok(())
 }

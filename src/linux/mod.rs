@@ -9,6 +9,7 @@ use std::io;
 use std::os::fd::BorrowedFd;
 
 use nix::errno::Errno;
+use nix::mount::MsFlags;
 
 /// Writes all of `bytes` at `offset`, over short writes and EINTR. The file position does not move.
 pub fn pwrite_all(file: BorrowedFd<'_>, offset: u64, bytes: &[u8]) -> io::Result<()> {
@@ -42,10 +43,41 @@ pub fn syncfs(file: BorrowedFd<'_>) -> io::Result<()> {
     Ok(retry(|| nix::unistd::syncfs(file))?)
 }
 
+/// Mount options as mount(8) takes them ("noatime,subvol=x") to flags of mount(2) and what the file system is told.
+pub fn mount_options(options: &str) -> (MsFlags, String) {
+    let mut flags = MsFlags::empty();
+    let mut data: Vec<&str> = Vec::new();
+    for option in options.split(',').filter(|option| !matches!(*option, "" | "defaults" | "rw")) {
+        match option {
+            "ro" => flags |= MsFlags::MS_RDONLY,
+            "nosuid" => flags |= MsFlags::MS_NOSUID,
+            "nodev" => flags |= MsFlags::MS_NODEV,
+            "noexec" => flags |= MsFlags::MS_NOEXEC,
+            "sync" => flags |= MsFlags::MS_SYNCHRONOUS,
+            "dirsync" => flags |= MsFlags::MS_DIRSYNC,
+            "noatime" => flags |= MsFlags::MS_NOATIME,
+            "nodiratime" => flags |= MsFlags::MS_NODIRATIME,
+            "relatime" => flags |= MsFlags::MS_RELATIME,
+            "strictatime" => flags |= MsFlags::MS_STRICTATIME,
+            "lazytime" => flags |= MsFlags::MS_LAZYTIME,
+            other => data.push(other),
+        }
+    }
+    (flags, data.join(","))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::os::fd::AsFd;
+
+    #[test]
+    fn options_of_mount() {
+        let (flags, data) = mount_options("defaults,noatime,compress=zstd:3,ro,subvol=a");
+        assert_eq!(flags, MsFlags::MS_NOATIME | MsFlags::MS_RDONLY);
+        assert_eq!(data, "compress=zstd:3,subvol=a");
+        assert_eq!(mount_options(""), (MsFlags::empty(), String::new()));
+    }
 
     #[test]
     fn pwrite_all_writes_at_the_offset() {

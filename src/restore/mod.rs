@@ -3,6 +3,7 @@
 //! ```text
 //! fetch_directory -> pipeline (plan parts, fetch, verify) -> Sink
 //!                                                             |- mounted: a tree on a mounted file system
+//!                                                             |- image: a file system on a blank device
 //!                                                             `- verify: nothing but checks
 //! pipe: the same for standard input, which has no ranges
 //! ```
@@ -14,6 +15,7 @@ mod deferred;
 pub mod fetch_directory;
 mod file_table;
 mod finish;
+mod image;
 mod mounted;
 mod pipe;
 mod pipeline;
@@ -27,6 +29,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 pub use fetch_directory::Archive;
+pub use image::{Destination, ImageOptions, ImageReport, MetadataProfile, image};
 pub use pipeline::{PipelineOptions, Sink, VerifiedPart};
 pub use report::Report;
 pub use selection::Selection;

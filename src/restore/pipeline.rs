@@ -94,6 +94,11 @@ pub trait Sink: Sync {
     /// directories first, parents before children. `link_target` is where the target of a hard link goes.
     fn entry(&self, entry: &Entry, destination: &[u8], link_target: Option<&[u8]>) -> Result<()>;
 
+    /// Called once when every entry has been announced; parts may still come.
+    fn announced(&self) -> Result<()> {
+        Ok(())
+    }
+
     /// Called once for every part with a wanted entry, in any order, from any worker.
     fn part(&self, worker: &mut Self::Worker<'_>, part: &VerifiedPart<'_>) -> Result<()>;
 }
@@ -271,7 +276,8 @@ impl Planner<'_> {
         if let Some(part) = self.part.take() {
             self.part_complete(part)?;
         }
-        self.issue()
+        self.issue()?;
+        sink.announced()
     }
 
     fn announce<S: Sink>(&mut self, sink: &S, entry: &Entry) -> Result<()> {

@@ -1,8 +1,9 @@
 //! An archive in a file or on a block device.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{Seek, SeekFrom, Write};
+use std::io::{Read, Seek, SeekFrom, Write};
 use std::ops::Range;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -84,6 +85,17 @@ impl FileSource {
             readers.push(reader.map_err(|e| Error::io("start a reader thread", e))?);
         }
         Ok(FileSource { name: path.display().to_string(), version, tail, shared, jobs: Some(jobs), readers })
+    }
+
+    /// Copies a stream, which has no ranges, to an unnamed file in $TMPDIR, and reads that.
+    pub fn spool(input: &mut dyn Read, name: &str) -> Result<FileSource> {
+        let what = || format!("copy {name} to {}", std::env::temp_dir().display());
+        let mut file = tempfile::tempfile().map_err(|e| Error::io(what(), e))?;
+        std::io::copy(input, &mut file).map_err(|e| Error::io(what(), e))?;
+        let mut source = FileSource::open(Path::new(&format!("/proc/self/fd/{}", file.as_raw_fd())))?;
+        source.name = name.to_owned();
+        source.version.clear();
+        Ok(source)
     }
 }
 

@@ -92,6 +92,14 @@ pub fn open_source(location: &Location, options: &S3Options) -> Result<Box<dyn A
     }
 }
 
+/// [`open_source`]; standard input is copied to a temporary file first.
+pub fn open_source_or_spool(location: &Location, options: &S3Options) -> Result<Box<dyn ArchiveSource>> {
+    match location {
+        Location::Stdio => Ok(Box::new(file::FileSource::spool(&mut std::io::stdin().lock(), "standard input")?)),
+        _ => open_source(location, options),
+    }
+}
+
 /// Begins a new archive. Unless `overwrite`, an archive that exists there is left alone
 /// and [`Kind::TargetInUse`] is returned, before anything is written.
 pub fn create_sink(location: &Location, options: &S3Options, overwrite: bool) -> Result<Box<dyn ArchiveSink>> {

@@ -15,15 +15,22 @@ import volumes
 class Contestant:
     mount_options: str
     pipeline: list[list[str]]
-    """Commands joined by pipes; `{}` stands for the mount point."""
+    """Commands joined by pipes; `{}` stands for the mount point, `{device}` for the device of a blank one."""
     directory: str = ""
     """Made below the mount point before the clock starts."""
+    blank: bool = False
+    """It begins with a blank device, and makes and mounts the file system within the time that is taken."""
+    tree: str = "tree"
+    """Where the tree is, below the mount point."""
 
-    def run(self, target: Path) -> dict:
-        """Restores onto an empty mounted file system; wall and CPU in seconds, RSS in bytes."""
+    def run(self, target: Path, device: str = "") -> dict:
+        """Restores onto an empty mounted file system or a blank device; wall and CPU in seconds, RSS in bytes."""
         if self.directory:
             (target / self.directory).mkdir()
-        commands = [[part.replace("{}", str(target)) for part in command] for command in self.pipeline]
+        commands = [
+            [part.replace("{}", str(target)).replace("{device}", device) for part in command]
+            for command in self.pipeline
+        ]
         machine, begun = machine_cpu(), time.monotonic()
         cpu, rss = run_pipeline(commands)
         before = own_system_time()
@@ -45,6 +52,9 @@ def all_of(burst: Path, url: str) -> dict[str, Contestant]:
     curl = ["curl", "-sSf"]
     return {
         "burst": Contestant("", [[str(burst), "restore", "-q", *archive, "{}/tree"]]),
+        "image": Contestant(
+            "", [[str(burst), "restore", "-q", "--device", "{device}", *archive, "{}"]], blank=True, tree="."
+        ),
         "receive": Contestant("", [[*curl, f"{url}/bench/tree.stream"], ["btrfs", "-q", "receive", "{}"]]),
         "tar": Contestant(
             "compress=zstd:3",

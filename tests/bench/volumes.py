@@ -63,6 +63,22 @@ def mounted(image: Path, at: Path, size: int, options: str) -> Iterator[None]:
         image.unlink()
 
 
+@contextmanager
+def blank(image: Path, at: Path, size: int) -> Iterator[str]:
+    """A blank loop device over a sparse file. What is mounted from it at `at` is unmounted at the end."""
+    with image.open("wb") as file:
+        file.truncate(size)
+    at.mkdir(exist_ok=True)
+    losetup = ["losetup", "--find", "--show", str(image)]
+    device = subprocess.run(losetup, check=True, capture_output=True, text=True).stdout.strip()
+    try:
+        yield device
+    finally:
+        unmount(at)
+        run("losetup", "--detach", device)
+        image.unlink()
+
+
 CONFIGURATION = """\
 daemon off;
 user root;

@@ -1,0 +1,64 @@
+//! `burst image`: an archive to an image file of a file system.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Instant;
+
+use clap::Args;
+
+use super::image_args::{ImageArgs, parse_size, summary};
+use super::output::progress_bar;
+use super::pipeline_args::PipelineArgs;
+use super::s3_args::S3Args;
+use crate::error::Result;
+use crate::restore::{Archive, Destination, image};
+use crate::store::{Location, open_source_or_spool};
+
+/// Makes an image of a BTRFS file system that holds what an archive holds.
+///
+/// Needs neither root nor BTRFS. The image is a sparse file; `dd` or `cp` puts it on a disk, `mount -o loop` shows
+/// it. If anything fails, no image is left.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  burst image s3://bucket/usr.zip usr.img --size 8G
+  burst image --label usr --metadata single usr.zip usr.img --size 8G
+  mount -o loop usr.img /mnt/usr")]
+pub struct ImageCommandArgs {
+    /// s3://bucket/key, a file, or - for standard input, which is copied to a file in $TMPDIR first
+    source: OsString,
+    /// The image file, which must not exist
+    file: PathBuf,
+    /// Size of the image in bytes, or with K, M, G or T; at least 64M
+    #[arg(long, value_parser = parse_size)]
+    size: u64,
+    /// Print a JSON object about what was made
+    #[arg(long)]
+    json: bool,
+    /// Print nothing but errors
+    #[arg(long, short, conflicts_with = "json")]
+    quiet: bool,
+    #[command(flatten)]
+    image: ImageArgs,
+    #[command(flatten)]
+    pipeline: PipelineArgs,
+    #[command(flatten)]
+    s3: S3Args,
+}
+
+pub fn run(args: ImageCommandArgs) -> Result<()> {
+    let begun = Instant::now();
+    let location = Location::parse(&args.source)?;
+    let mut s3 = args.s3.options(&location)?;
+    let options = args.image.options(args.pipeline.options(&mut s3)?);
+    let stop = args.pipeline.stop_flag()?;
+    let archive = Archive::open(open_source_or_spool(&location, &s3)?)?;
+    let bar = progress_bar(Some(archive.index.trailer.data_end), args.quiet);
+    let destination = Destination::File(&args.file, args.size);
+    let report = image(&archive, destination, &options, &|n| bar.inc(n), &stop)?;
+    bar.finish_and_clear();
+    if !args.quiet {
+        summary(&report, &args.file, begun, args.json);
+    }
+    Ok(())
+}

@@ -1,0 +1,185 @@
+//! Flags of the file system that is made, the same for `image` and `restore --device`; and what is printed about it.
+
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
+use std::path::Path;
+use std::time::Instant;
+
+use clap::{Args, ValueEnum};
+
+use super::output::{bytes, count, rate};
+use crate::error::{Error, Result};
+use crate::restore::{ImageOptions, ImageReport, MetadataProfile, PipelineOptions};
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum MetadataArg {
+    /// Written twice, so that a bad block costs nothing
+    Dup,
+    /// Written once, which saves time where writing is slow
+    Single,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "File system")]
+pub struct ImageArgs {
+    /// Label of the file system, at most 255 bytes
+    #[arg(long, value_name = "NAME")]
+    label: Option<OsString>,
+    /// UUID of the file system [default: random]
+    #[arg(long, value_parser = parse_uuid)]
+    uuid: Option<[u8; 16]>,
+    /// How metadata is kept [default: dup]
+    #[arg(long)]
+    metadata: Option<MetadataArg>,
+    /// Overwrite what is there
+    #[arg(long)]
+    force: bool,
+    /// Largest chunk, for tests of many chunks
+    #[arg(long, hide = true, value_parser = parse_size)]
+    chunk_max: Option<u64>,
+}
+
+impl ImageArgs {
+    /// The first flag that was given, for a command line on which none makes sense.
+    pub fn given(&self) -> Option<&'static str> {
+        let flags = [
+            (self.label.is_some(), "--label"),
+            (self.uuid.is_some(), "--uuid"),
+            (self.metadata.is_some(), "--metadata"),
+            (self.force, "--force"),
+        ];
+        flags.into_iter().find(|(given, _)| *given).map(|(_, name)| name)
+    }
+
+    pub fn options(self, pipeline: PipelineOptions) -> ImageOptions {
+        ImageOptions {
+            pipeline,
+            label: self.label.map(OsStringExt::into_vec).unwrap_or_default(),
+            uuid: self.uuid,
+            metadata: match self.metadata {
+                Some(MetadataArg::Single) => MetadataProfile::Single,
+                _ => MetadataProfile::Dup,
+            },
+            force: self.force,
+            chunk_max: self.chunk_max.unwrap_or(u64::MAX),
+        }
+    }
+}
+
+/// Prints what was made.
+pub fn summary(report: &ImageReport, on: &Path, begun: Instant, json: bool) {
+    let (r, s, time) = (&report.restored, &report.sizes, begun.elapsed());
+    let uuid = show_uuid(&report.uuid);
+    if json {
+        let value = serde_json::json!({
+            "target": String::from_utf8_lossy(on.as_os_str().as_encoded_bytes()),
+            "uuid": uuid,
+            "files": r.files,
+            "directories": r.directories,
+            "symlinks": r.symlinks,
+            "hard_links": r.hard_links,
+            "nodes": r.nodes,
+            "content_bytes": r.content_bytes,
+            "archive_bytes": r.fetched.bytes,
+            "parts": r.fetched.parts,
+            "encoded_frames": r.encoded_frames,
+            "decoded_frames": r.decoded_frames,
+            "device_bytes": s.device,
+            "data_bytes": s.data,
+            "metadata_bytes": s.metadata,
+            "chunks": s.chunks,
+            "seconds": time.as_secs_f64(),
+        });
+        println!("{value}");
+        return;
+    }
+    eprintln!(
+        "made a file system of {}, {}, {} on {}: {} of content from {} in {} in {:.2} s ({})",
+        count(r.files, "file"),
+        count(r.directories, "directory"),
+        count(r.symlinks + r.hard_links, "link"),
+        on.display(),
+        bytes(r.content_bytes),
+        bytes(r.fetched.bytes),
+        count(r.fetched.parts, "part"),
+        time.as_secs_f64(),
+        rate(r.content_bytes, time),
+    );
+    eprintln!(
+        "UUID {uuid}; {} of data, {} of metadata; {} as they were ({}), {} were decompressed",
+        bytes(s.data),
+        bytes(s.metadata),
+        count(r.encoded_frames, "frame"),
+        bytes(r.encoded_bytes),
+        r.decoded_frames,
+    );
+}
+
+/// In the form 8-4-4-4-12.
+fn show_uuid(uuid: &[u8; 16]) -> String {
+    let hex = format!("{:032x}", u128::from_be_bytes(*uuid));
+    [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-")
+}
+
+fn parse_uuid(text: &str) -> std::result::Result<[u8; 16], String> {
+    let digits: String = text.split('-').collect();
+    let form: Vec<usize> = text.split('-').map(str::len).collect();
+    if form != [8, 4, 4, 4, 12] || !digits.bytes().all(|b| b.is_ascii_hexdigit()) {
+        return Err("a UUID looks like 01234567-89ab-cdef-0123-456789abcdef".into());
+    }
+    match u128::from_str_radix(&digits, 16) {
+        Ok(0) | Err(_) => Err("a file system cannot have this UUID".into()),
+        Ok(number) => Ok(number.to_be_bytes()),
+    }
+}
+
+/// A size in bytes, or with K, M, G or T for powers of 1024.
+pub fn parse_size(text: &str) -> std::result::Result<u64, String> {
+    let (digits, unit) = match text.find(|c: char| !c.is_ascii_digit()) {
+        Some(at) => text.split_at(at),
+        None => (text, ""),
+    };
+    let shift = match unit.trim_end_matches("iB") {
+        "" => 0,
+        "K" => 10,
+        "M" => 20,
+        "G" => 30,
+        "T" => 40,
+        _ => return Err("a size is a number of bytes, or with K, M, G or T".into()),
+    };
+    digits
+        .parse::<u64>()
+        .ok()
+        .and_then(|n| n.checked_mul(1 << shift))
+        .filter(|&n| n <= i64::MAX as u64)
+        .ok_or_else(|| "not a size".to_owned())
+}
+
+/// Mounts a new file system.
+pub fn mount(device: &Path, at: &Path, options: &str) -> Result<()> {
+    let what = || format!("mount {} at {}", device.display(), at.display());
+    let (flags, data) = crate::linux::mount_options(options);
+    std::fs::create_dir_all(at).map_err(|e| Error::io(what(), e))?;
+    let data = (!data.is_empty()).then_some(data.as_str());
+    nix::mount::mount(Some(device), at, Some("btrfs"), flags, data).map_err(|e| Error::io(what(), e.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values() {
+        let id = parse_uuid("01234567-89ab-cdef-0123-456789abcdef").unwrap();
+        assert_eq!(show_uuid(&id), "01234567-89ab-cdef-0123-456789abcdef");
+        for bad in ["", "0123456789abcdef0123456789abcdef", "00000000-0000-0000-0000-000000000000"] {
+            assert!(parse_uuid(bad).is_err(), "{bad}");
+        }
+        assert_eq!(parse_size("4096"), Ok(4096));
+        assert_eq!(parse_size("2G"), Ok(2 << 30));
+        assert_eq!(parse_size("3MiB"), Ok(3 << 20));
+        for bad in ["", "G", "1.5G", "-1", "8388608T", "1X"] {
+            assert!(parse_size(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! The device or image file that is being filled: it is opened only if nothing is lost, and becomes a file system
+//! with the last write.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Seek, SeekFrom};
+use std::os::fd::AsFd;
+use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::btrfs_image::buffer::AlignedBuffer;
+use crate::btrfs_image::constants::{MAGIC, MIB, SECTOR, SUPERBLOCK_LENGTH, SUPERBLOCKS};
+use crate::btrfs_image::space_trees::PlaceWriter;
+use crate::btrfs_image::structures::SuperBlock;
+use crate::btrfs_image::superblock::copy_at;
+use crate::error::{Error, Kind, Result};
+use crate::linux::pwrite_all;
+
+pub struct Disk {
+    file: File,
+    path: PathBuf,
+    pub size: u64,
+}
+
+impl Disk {
+    /// Opens a block device that nobody uses. Unless `force`, it must be blank.
+    pub fn open_device(path: &Path, force: bool) -> Result<Disk> {
+        let what = || format!("open the device {}", path.display());
+        let metadata = std::fs::metadata(path).map_err(|e| Error::io(what(), e))?;
+        if !metadata.file_type().is_block_device() {
+            let message = format!("{} is no block device (`burst image` makes image files)", path.display());
+            return Err(Error::new(Kind::Usage, message));
+        }
+        if !force && let Some(found) = signatures(path) {
+            return Err(not_blank(path, &format!("holds {found}")));
+        }
+        // O_EXCL: nothing mounted, no swap, no partition in use, no other run. O_DIRECT: a copy in the page cache
+        // would only take memory and time.
+        let open = |flags: i32| OpenOptions::new().read(true).write(true).custom_flags(flags).open(path);
+        let (exclusive, direct) = (nix::libc::O_EXCL, nix::libc::O_DIRECT);
+        let opened = match open(exclusive | direct) {
+            Err(e) if e.raw_os_error() == Some(nix::libc::EINVAL) => open(exclusive),
+            opened => opened,
+        };
+        let mut file = opened.map_err(|e| match e.raw_os_error() {
+            Some(nix::libc::EBUSY) => {
+                let message = format!("{} is mounted or used by something else", path.display());
+                Error::new(Kind::TargetInUse, message)
+            }
+            _ => Error::io(what(), e),
+        })?;
+        let size = file.seek(SeekFrom::End(0)).map_err(|e| Error::io(what(), e))?;
+        let disk = Disk { file, path: path.to_owned(), size };
+        if !force {
+            disk.check_blank()?;
+        }
+        Ok(disk)
+    }
+
+    /// Makes an image file of this size, all of it a hole. Unless `force`, nothing may be there.
+    pub fn create_file(path: &Path, size: u64, force: bool) -> Result<Disk> {
+        let what = || format!("create the image {}", path.display());
+        if std::fs::metadata(path).is_ok_and(|m| !m.is_file()) {
+            let message = format!("{} is no regular file (`burst restore --device` fills devices)", path.display());
+            return Err(Error::new(Kind::Usage, message));
+        }
+        let mut options = OpenOptions::new();
+        options.read(true).write(true);
+        match force {
+            true => options.create(true).truncate(true),
+            false => options.create_new(true),
+        };
+        let file = options.open(path).map_err(|e| match e.kind() {
+            io::ErrorKind::AlreadyExists => {
+                let message = format!("{} exists already: use --force to replace it", path.display());
+                Error::new(Kind::TargetInUse, message)
+            }
+            _ => Error::io(what(), e),
+        })?;
+        file.set_len(size).map_err(|e| Error::io(what(), e))?;
+        Ok(Disk { file, path: path.to_owned(), size })
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Removes every trace of an older file system, and waits until it is gone: from here to the last write there is
+    /// none. `all` also clears what other kinds of file systems and partition tables leave at both ends.
+    pub fn wipe(&self, all: bool) -> Result<()> {
+        let zeros = AlignedBuffer::new(MIB as usize);
+        let clear = |start: u64, length: u64| {
+            let end = self.size.min(start + length) / SECTOR * SECTOR;
+            if start >= end { Ok(()) } else { self.write_at(start, &zeros[..(end - start) as usize]) }
+        };
+        for place in SUPERBLOCKS {
+            clear(place, SUPERBLOCK_LENGTH)?;
+        }
+        if all {
+            clear(0, MIB)?;
+            clear(self.size.saturating_sub(MIB) / SECTOR * SECTOR, MIB)?;
+        }
+        self.flush()
+    }
+
+    /// Waits until everything written is on the medium.
+    pub fn flush(&self) -> Result<()> {
+        self.file.sync_all().map_err(|e| Error::io(format!("write to {}", self.path.display()), e))
+    }
+
+    /// Makes the device a file system. Everything else is on the medium before the first copy is written, and the
+    /// copies before the superblock itself.
+    pub fn write_superblocks(&self, superblock: &SuperBlock) -> Result<()> {
+        self.flush()?;
+        let mut buffer = AlignedBuffer::new(SUPERBLOCK_LENGTH as usize);
+        for place in SUPERBLOCKS.into_iter().rev() {
+            if place + SUPERBLOCK_LENGTH > self.size {
+                continue;
+            }
+            if place == SUPERBLOCKS[0] {
+                self.flush()?;
+            }
+            buffer.copy_from_slice(&copy_at(superblock.clone(), place));
+            self.write_at(place, &buffer)?;
+        }
+        self.flush()
+    }
+
+    pub fn write_at(&self, place: u64, bytes: &[u8]) -> Result<()> {
+        pwrite_all(self.file.as_fd(), place, bytes)
+            .map_err(|e| Error::io(format!("write to {} at {place}", self.path.display()), e))
+    }
+
+    fn check_blank(&self) -> Result<()> {
+        let read = |place: u64, buffer: &mut [u8]| {
+            let read = self.file.read_exact_at(buffer, place);
+            read.map_err(|e| Error::io(format!("read {}", self.path.display()), e))
+        };
+        let mut buffer = AlignedBuffer::new(MIB as usize);
+        if self.size >= MIB {
+            read(0, &mut buffer)?;
+        }
+        if let Some(at) = buffer.iter().position(|&b| b != 0) {
+            return Err(not_blank(&self.path, &format!("has data at byte {at}")));
+        }
+        for place in SUPERBLOCKS {
+            if place + SUPERBLOCK_LENGTH <= self.size {
+                read(place, &mut buffer[..SUPERBLOCK_LENGTH as usize])?;
+                if buffer.get(64..72) == Some(&MAGIC) {
+                    return Err(not_blank(&self.path, &format!("has a btrfs superblock at byte {place}")));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn not_blank(path: &Path, why: &str) -> Error {
+    let message = format!("{} is not blank: it {why}; use --force to lose everything on it", path.display());
+    Error::new(Kind::TargetInUse, message)
+}
+
+/// What wipefs knows on the device; None if nothing, or if there is no wipefs (our own look then has to do).
+fn signatures(path: &Path) -> Option<String> {
+    let command = Command::new("wipefs").args(["-n", "--noheadings", "-O", "TYPE"]).arg(path).output().ok()?;
+    let text = String::from_utf8_lossy(&command.stdout);
+    let mut found: Vec<&str> = text.split_whitespace().collect();
+    found.dedup();
+    (!found.is_empty()).then(|| found.join(", "))
+}
+
+impl PlaceWriter for &Disk {
+    fn write(&mut self, places: &[u64], bytes: &[u8]) -> Result<()> {
+        places.iter().try_for_each(|&place| self.write_at(place, bytes))
+    }
+}

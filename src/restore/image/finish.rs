@@ -1,0 +1,129 @@
+//! What is written when all names are known, and when all content is in place.
+
+use super::names::{Names, inode_number};
+use super::place::Volume;
+use super::sink::{ImageSink, Waiting, locked, write_content};
+use crate::btrfs_image::constants::{CSUM_TREE, DATA_RELOC_TREE, FS_TREE, LINK_MAX, UUID_TREE};
+use crate::btrfs_image::inode::{DirectoryEntry, Name, write_directory, write_inode};
+use crate::btrfs_image::small_trees::{root_name, write_csum_tree, write_relocation_tree, write_uuid_tree};
+use crate::btrfs_image::space_trees::{self, Identity, Written};
+use crate::error::{Error, Kind, Result};
+use crate::restore::{StopFlag, check_stop};
+
+/// Writes all directories with their names. All names must be known.
+pub fn write_directories(sink: &ImageSink<'_>, stop: &StopFlag) -> Result<()> {
+    let names = sink.names.read().unwrap_or_else(|e| e.into_inner());
+    let (order, starts) = names.by_directory();
+    let mut tree = sink.tree();
+    let mut entries: Vec<DirectoryEntry<'_>> = Vec::new();
+    for (n, directory) in names.directories.iter().enumerate() {
+        check_stop(stop)?;
+        let range = starts.get(n).copied().unwrap_or_default()..starts.get(n + 1).copied().unwrap_or_default();
+        entries.clear();
+        for &ordinal in order.get(range).unwrap_or_default() {
+            let ordinal = u64::from(ordinal);
+            let Some(place) = names.place(ordinal) else { continue };
+            entries.push(DirectoryEntry {
+                index: place.index,
+                name: names.name(ordinal),
+                inode: names.inode(ordinal),
+                file_type: names.file_type(ordinal),
+            });
+        }
+        let name = match n.checked_sub(1) {
+            None => root_name(),
+            Some(ordinal) => name(&names, ordinal as u64)?,
+        };
+        write_inode(&mut tree, &directory.inode, &mut [name])?;
+        write_directory(&mut tree, directory.inode.number, &entries)?
+            .map_err(|why| Error::new(Kind::UnsafeEntry, format!("in \"{}\": {why}", name.name.escape_ascii())))?;
+    }
+    let leaves = tree.end_run()?;
+    locked(&sink.leaves).push(leaves);
+    Ok(())
+}
+
+fn name(names: &Names, ordinal: u64) -> Result<Name<'_>> {
+    let place = names.place(ordinal).ok_or_else(|| Error::new(Kind::Corrupt, format!("entry {ordinal} is missing")))?;
+    Ok(Name { parent: place.parent, index: place.index, name: names.name(ordinal) })
+}
+
+/// Writes the inodes that have several names.
+fn write_linked(sink: &ImageSink<'_>) -> Result<()> {
+    let names = sink.names.read().unwrap_or_else(|e| e.into_inner());
+    let mut tree = sink.tree();
+    let mut last = None;
+    for (ordinal, Waiting { inode, content }) in std::mem::take(&mut *locked(&sink.linked)) {
+        let links = names.links_to(ordinal);
+        if links.len() >= LINK_MAX {
+            let message = format!("entry {ordinal} has {} names, BTRFS allows {LINK_MAX}", links.len() + 1);
+            return Err(Error::new(Kind::UnsafeEntry, message));
+        }
+        let all = std::iter::once(ordinal).chain(links.iter().map(|&link| u64::from(link)));
+        let mut all = all.map(|ordinal| name(&names, ordinal)).collect::<Result<Vec<_>>>()?;
+        // Between them there may be others.
+        if last.is_some_and(|last| last + 1 != ordinal) {
+            let leaves = tree.end_run()?;
+            locked(&sink.leaves).push(leaves);
+        }
+        last = Some(ordinal);
+        write_inode(&mut tree, &inode, &mut all)?;
+        write_content(&mut tree, inode_number(ordinal), &content)?;
+        sink.written.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    }
+    let leaves = tree.end_run()?;
+    locked(&sink.leaves).push(leaves);
+    Ok(())
+}
+
+/// Bytes that the file system takes.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Sizes {
+    pub device: u64,
+    pub data: u64,
+    /// Tree blocks, counted once.
+    pub metadata: u64,
+    pub chunks: u64,
+}
+
+/// Writes all that is missing, the superblock last. The content and all directories are in place.
+pub fn finish(sink: &ImageSink<'_>, identity: &Identity, stop: &StopFlag) -> Result<Sizes> {
+    write_linked(sink)?;
+    sink.check_complete()?;
+    let volume: &Volume = sink.volume;
+    let mut runs = std::mem::take(&mut *locked(&sink.leaves));
+    runs.retain(|run| !run.is_empty());
+    runs.sort_unstable_by_key(|run| run.first().map(|leaf| leaf.first));
+    let fs_tree = sink.tree().finish_above(runs.concat())?;
+    drop(runs);
+    let (mut sums, mut data) = {
+        let mut placed = volume.placed();
+        (std::mem::take(&mut placed.sums), std::mem::take(&mut placed.data))
+    };
+    sums.sort_unstable_by_key(|sums| sums.address);
+    data.sort_unstable_by_key(|extent| extent.address);
+    let csums = write_csum_tree(volume, identity, &sums)?;
+    drop(sums);
+    let uuids = write_uuid_tree(volume, identity)?;
+    let relocation = write_relocation_tree(volume, identity)?;
+    let written = {
+        let mut placed = volume.placed();
+        Written {
+            identity,
+            layout: placed.layout.clone(),
+            runs: std::mem::take(&mut placed.runs),
+            data: &data,
+            trees: vec![(FS_TREE, fs_tree), (CSUM_TREE, csums), (UUID_TREE, uuids), (DATA_RELOC_TREE, relocation)],
+        }
+    };
+    let (superblock, layout) = space_trees::finish(written, &mut &volume.disk)?;
+    check_stop(stop)?;
+    volume.disk.write_superblocks(&superblock)?;
+    let of_data = data.iter().map(|extent| u64::from(extent.stored)).sum();
+    Ok(Sizes {
+        device: layout.device_size,
+        data: of_data,
+        metadata: layout.used() - of_data,
+        chunks: layout.chunks.len() as u64,
+    })
+}

@@ -1,0 +1,196 @@
+//! Restore onto a blank device: the file system itself is made, nothing is created in one (spec/btrfs-image.md).
+//!
+//! ```text
+//! sink     parts, in any order -> content on the device, leaves of the tree of files
+//! place    packs, sums and writes content        names       what directories need to know
+//! finish   directories, upper levels, the other trees, superblock
+//! disk     owns the device: refuses what is in use, wipes before, makes it a file system with the last write
+//! ```
+
+mod attributes;
+mod disk;
+mod finish;
+mod names;
+mod place;
+mod sink;
+
+use std::path::Path;
+use std::sync::Mutex;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use self::disk::Disk;
+pub use self::finish::Sizes;
+use self::place::{Placed, Volume};
+use self::sink::ImageSink;
+use super::fetch_directory::Archive;
+use super::pipeline::{self, PipelineOptions};
+use super::report::Report;
+use super::selection::Selection;
+use super::{Progress, StopFlag};
+use crate::btrfs_image::constants::{NODE, ROOT_DIRECTORY};
+use crate::btrfs_image::inode::{Inode, Time, check_xattrs};
+use crate::btrfs_image::layout::Layout;
+pub use crate::btrfs_image::layout::MetadataProfile;
+use crate::btrfs_image::space_trees::Identity;
+use crate::btrfs_image::structures::Uuid;
+use crate::btrfs_image::tree::NodeIds;
+use crate::error::{Error, Kind, Result};
+use crate::format::Attributes;
+use crate::format::entry::{EntryType, S_IFDIR};
+use crate::format::limits::COMPLETION_MARKER;
+
+/// What kind of file system to make.
+#[derive(Debug, Clone)]
+pub struct ImageOptions {
+    pub pipeline: PipelineOptions,
+    /// At most 255 bytes, without NUL or newline.
+    pub label: Vec<u8>,
+    /// Random if None.
+    pub uuid: Option<Uuid>,
+    pub metadata: MetadataProfile,
+    /// Overwrite what is there.
+    pub force: bool,
+    /// Largest chunk in bytes; only tests make it smaller than the kernel would.
+    pub chunk_max: u64,
+}
+
+impl Default for ImageOptions {
+    fn default() -> Self {
+        ImageOptions {
+            pipeline: PipelineOptions::default(),
+            label: Vec::new(),
+            uuid: None,
+            metadata: MetadataProfile::Dup,
+            force: false,
+            chunk_max: u64::MAX,
+        }
+    }
+}
+
+/// Where the file system is made.
+#[derive(Debug, Clone, Copy)]
+pub enum Destination<'a> {
+    Device(&'a Path),
+    /// A new image file of this many bytes.
+    File(&'a Path, u64),
+}
+
+/// What was made.
+#[derive(Debug, Clone, Default)]
+pub struct ImageReport {
+    pub restored: Report,
+    pub sizes: Sizes,
+    pub uuid: Uuid,
+}
+
+/// Makes a file system that holds what the archive holds. Until it is complete there is none on the device; an image
+/// file is removed if anything fails.
+pub fn image(
+    archive: &Archive,
+    destination: Destination<'_>,
+    options: &ImageOptions,
+    progress: Progress<'_>,
+    stop: &StopFlag,
+) -> Result<ImageReport> {
+    let created = now();
+    let root = root_inode(archive, created)?;
+    let identity = identity(options, created)?;
+    let disk = match destination {
+        Destination::Device(path) => Disk::open_device(path, options.force)?,
+        Destination::File(path, size) => Disk::create_file(path, size, options.force)?,
+    };
+    let made = fill(archive, disk, root, &identity, options, progress, stop);
+    if let (Err(_), Destination::File(path, _)) = (&made, destination) {
+        // The error is what matters, whether or not the rest of the file can be removed.
+        let _ = std::fs::remove_file(path);
+    }
+    made
+}
+
+fn fill(
+    archive: &Archive,
+    disk: Disk,
+    root: Inode,
+    identity: &Identity,
+    options: &ImageOptions,
+    progress: Progress<'_>,
+    stop: &StopFlag,
+) -> Result<ImageReport> {
+    let layout =
+        Layout::new(disk.size, options.metadata, options.chunk_max).map_err(|e| e.context(disk.path().display()))?;
+    disk.wipe(options.force)?;
+    let placed = Placed { layout, runs: Vec::new(), data: Vec::new(), sums: Vec::new() };
+    let volume = Volume { disk, placed: Mutex::new(placed) };
+    let sink = ImageSink::new(archive, &volume, identity.nodes, identity.created, root, stop);
+    let in_device = |e: Error| match e.kind() {
+        Kind::NoSpace => e.context(volume.disk.path().display()),
+        _ => e,
+    };
+    let fetched =
+        pipeline::run(archive, &Selection::default(), &sink, &options.pipeline, progress, stop).map_err(in_device)?;
+    let sizes = finish::finish(&sink, identity, stop).map_err(in_device)?;
+    let restored = Report { fetched, ..sink.counters.report() };
+    Ok(ImageReport { restored, sizes, uuid: identity.nodes.fsid })
+}
+
+fn now() -> Time {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    (since.as_secs() as i64, since.subsec_nanos())
+}
+
+/// The root directory, with the mark that everything is there: if it can be mounted, it is complete.
+fn root_inode(archive: &Archive, created: Time) -> Result<Inode> {
+    let attributes = archive.root_attributes()?;
+    let mut xattrs = Vec::new();
+    let mut inode = Inode {
+        number: ROOT_DIRECTORY,
+        mode: S_IFDIR | 0o755,
+        mtime: created,
+        created,
+        // What mkfs.btrfs says of a root directory.
+        occupied: NODE as u64,
+        ..Inode::default()
+    };
+    if let Some(Attributes { permissions, uid, gid, mtime, xattrs: found }) = attributes {
+        inode.mode = S_IFDIR | permissions & 0o7777;
+        (inode.uid, inode.gid) = (uid, gid);
+        inode.mtime = (mtime.seconds, mtime.nanos);
+        xattrs = found;
+    }
+    let refuse = |why: String| {
+        let message = format!("{}: the root directory: {why}", archive.source.name());
+        Error::new(Kind::UnsafeEntry, message)
+    };
+    xattrs.retain(|(name, _)| name != COMPLETION_MARKER.as_bytes());
+    for (name, value) in &xattrs {
+        attributes::check(EntryType::Directory, name, value)
+            .map_err(|why| refuse(format!("extended attribute {}: {why}", name.escape_ascii())))?;
+    }
+    xattrs.push((COMPLETION_MARKER.into(), archive.marker().to_string().into_bytes()));
+    inode.xattrs = xattrs;
+    check_xattrs(&inode).map_err(refuse)?;
+    Ok(inode)
+}
+
+fn identity(options: &ImageOptions, created: Time) -> Result<Identity> {
+    let label = &options.label;
+    if label.len() > 255 || label.iter().any(|&b| b == 0 || b == b'\n') {
+        let message = "a label has at most 255 bytes and no newline";
+        return Err(Error::new(Kind::Usage, message));
+    }
+    let random = || -> Result<Uuid> {
+        let mut id = crate::snapshot::random_id()?;
+        // Version 4, variant 1 (RFC 9562 section 5.4).
+        id[6] = id[6] & 0x0F | 0x40;
+        id[8] = id[8] & 0x3F | 0x80;
+        Ok(id)
+    };
+    let fsid = options.uuid.map_or_else(random, Ok)?;
+    Ok(Identity {
+        nodes: NodeIds { fsid, chunk_tree: random()? },
+        device: random()?,
+        fs_tree: random()?,
+        label: label.clone(),
+        created,
+    })
+}

@@ -1,0 +1,150 @@
+"""What burst builds is the tree it was, is clean, and can be used like any other file system."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from archives import Archives
+from btrfs_volume import Volume, run
+from burst import burst, snapshot
+from listing import Listing, assert_same, listing
+from made_image import GIB, MIB, SUPERBLOCKS, TIB, Image, edit, superblocks
+from s3_server import Server
+
+TREES = ["empty", "odd", "kinds", "boundaries", "tiny", pytest.param("os", marks=pytest.mark.slow)]
+Listed = Callable[[str], Listing]
+
+
+@pytest.fixture
+def image(tmp: Path) -> Image:
+    return Image(tmp / "image")
+
+
+@pytest.mark.parametrize("name", TREES)
+def test_image(name: str, made: Archives, listed: Listed, image: Image):
+    image.make(made.archive(name), "4G")
+    assert superblocks(image.path) == [*SUPERBLOCKS[:2]]
+    image.check()
+    with image.mounted() as root:
+        assert_same(listed(name), listing(root))
+        assert "archive_id" in os.getxattr(root, "user.burst.restored").decode()
+        run("btrfs", "scrub", "start", "-B", root)
+    image.check()
+
+
+@pytest.mark.parametrize("name", ["odd", "boundaries"])
+def test_s3_and_pipe(name: str, made: Archives, listed: Listed, image: Image, s3s: Server):
+    s3s.client.upload_file(str(made.archive(name)), s3s.bucket, "a")
+    image.make(f"s3://{s3s.bucket}/a", "1G", env=s3s.environment)
+    image.check()
+    with image.mounted("ro") as root:
+        assert_same(listed(name), listing(root))
+    with open(made.archive(name), "rb") as f:
+        image.make("-", "1G", "--metadata", "single", "--force", stdin=f)
+    image.check()
+    with image.mounted("ro") as root:
+        assert_same(listed(name), listing(root))
+
+
+@pytest.mark.parametrize("profile", ["dup", "single"])
+def test_life(profile: str, made: Archives, image: Image):
+    """Used, snapshotted, balanced completely, scrubbed: clean, and nothing in it has changed."""
+    image.make(made.archive("odd"), "2G", "--metadata", profile, "--label", "burst test")
+    with image.mounted() as root:
+        assert run("btrfs", "filesystem", "label", root).strip() == "burst test"
+        edit(root)
+        before = listing(root)
+        run("btrfs", "balance", "start", "--full-balance", root)
+        run("btrfs", "scrub", "start", "-B", root)
+        run("fstrim", root)
+    image.check()
+    with image.mounted() as root:
+        assert_same(before, listing(root))
+
+
+def test_nearly_full(made: Archives, image: Image):
+    """Balance finds room on a small file system that was full once: chunks have the kernel's sizes."""
+    image.make(made.archive("boundaries"), "600M")
+    with image.mounted() as root:
+        with pytest.raises(OSError, match="No space"), open(root / "filler", "wb", buffering=0) as f:
+            while True:
+                f.write(os.urandom(MIB))
+        (root / "filler").unlink()
+        run("btrfs", "filesystem", "sync", root)
+        run("btrfs", "balance", "start", "-dusage=100", root)
+    image.check()
+
+
+@pytest.mark.parametrize("size", [64 * MIB, 64 * MIB + 1, 100 * MIB + 12_345, GIB + 4095, 300 * GIB, 8 * TIB, 64 * TIB])
+@pytest.mark.parametrize("profile", ["dup", "single"])
+def test_sizes(size: int, profile: str, made: Archives, listed: Listed, source: Volume):
+    """From the smallest device to the largest; on BTRFS, which allows such sparse files."""
+    image = Image(source.path / "sized")
+    try:
+        image.make(made.archive("empty"), size, "--metadata", profile)
+        assert superblocks(image.path) == [at for at in SUPERBLOCKS if at + 4096 <= size]
+        image.check()
+        with image.mounted() as root:
+            assert_same(listed("empty"), listing(root))
+            for n in range(300):
+                (root / f"{n}").write_bytes(os.urandom(5000))
+        image.check()
+    finally:
+        image.path.unlink(missing_ok=True)
+
+
+def test_too_small(made: Archives, image: Image):
+    """Too small for the archive, or for BTRFS at all: no file is left."""
+    for archive, size in (("odd", "64M"), ("kinds", "72M"), ("empty", "63M"), ("empty", "0")):
+        done = image.make(made.archive(archive), size, code=15)
+        assert len(done.err.splitlines()) == 1, done.err
+        assert not image.path.exists()
+
+
+def test_refusals(made: Archives, image: Image, tmp: Path):
+    image.path.write_bytes(b"something")
+    image.make(made.archive("empty"), "128M", code=19)
+    assert image.path.read_bytes() == b"something"
+    image.make(made.archive("empty"), "128M", "--force")
+    image.check()
+    image.make(made.archive("empty"), "128M", "--label", "x" * 256, "--force", code=2)
+    burst("image", made.archive("empty"), tmp, "--size", "128M", code=2)
+    burst("restore", "--label", "x", made.archive("empty"), tmp / "t", code=2)
+
+
+def test_uuid(made: Archives, image: Image):
+    uuid = "12345678-1234-4234-8234-123456789abc"
+    done = image.make(made.archive("kinds"), "256M", "--uuid", uuid, "--json")
+    assert f'"uuid":"{uuid}"' in done.out
+    assert uuid in run("blkid", "-p", image.path)
+
+
+def test_unprivileged(made: Archives, listed: Listed, tmp: Path):
+    """Anybody can make an image, with owners and devices as they are in the archive."""
+    made.archive("odd").chmod(0o644)
+    made.directory.chmod(0o755)
+    (tmp / "user").mkdir()
+    (tmp / "user").chmod(0o777)
+    image = Image(tmp / "user/image")
+    image.make(made.archive("odd"), "1G", user=1000)
+    image.check()
+    with image.mounted("ro") as root:
+        assert_same(listed("odd"), listing(root))
+
+
+def test_workers(made: Archives, listed: Listed, image: Image):
+    for workers in (1, 2, 7):
+        image.make(made.archive("boundaries"), "1G", "--workers", workers, "--in-flight", 3, "--force")
+        image.check(data=False)
+        with image.mounted("ro") as root:
+            assert_same(listed("boundaries"), listing(root))
+
+
+def test_again(made: Archives, image: Image, tmp: Path):
+    """An archive of the file system that an archive made is the same archive."""
+    image.make(made.archive("odd"), "1G")
+    with image.mounted() as root:
+        os.removexattr(root, "user.burst.restored")
+        snapshot(root, tmp / "again")
+    assert (tmp / "again").read_bytes() == made.archive("odd").read_bytes()
