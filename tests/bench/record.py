@@ -25,6 +25,7 @@ UNKNOWN = (
     "sendfile splice dup dup2 dup3 fdatasync sync_file_range"
 ).split()
 RAW = ["pwrite64", "ioctl", "writev", "pwritev", "pwritev2"]
+FINISHING = ["ftruncate", "fchown", "fchmod", "fsetxattr", "fremovexattr", "utimensat"]
 
 AT_FDCWD = -100
 ENCODED_WRITE = 0x40809440
@@ -132,8 +133,7 @@ class Converter:
         if begins:
             return
         if handle := self.closing.pop(tid):
-            needs = [(thread, index) for thread, index in handle.users.items()]
-            self.append(tid, f"close 0 h{handle.slot}", needs)
+            self.append(tid, f"close 0 h{handle.slot}", list(handle.users.items()))
 
     def convert(self, tid: str, name: str, args: list[str], result: int) -> Converted | None:
         """Name, arguments as replay reads them, paths, handles used, result wanted; None if it is not below the target."""
@@ -227,6 +227,9 @@ class Converter:
     def add(self, tid: str, name: str, wire: list[str], paths: list[str], used: list[Handle], want: str, result: int):
         needs = [maker for path in paths if (maker := self.maker(path))]
         needs += [maker for handle in used if (maker := self.makers.get(f"handle {handle.slot}"))]
+        if name in FINISHING:
+            # What others write would change the time again.
+            needs += [use for handle in used for use in handle.users.items()]
         opened = name in ("openat", "openat2") and result >= 0
         if opened:
             want = f"d{self.slots}"
