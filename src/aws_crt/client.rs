@@ -20,8 +20,11 @@ use mountpoint_s3_crt::io::retry_strategy::{ExponentialBackoffJitterMode, RetryS
 use mountpoint_s3_crt::io::tls::{TlsConnectionOptions, TlsContext, TlsContextOptions};
 use mountpoint_s3_crt::s3::buffer::OwnedBuffer;
 use mountpoint_s3_crt::s3::client::{
-    Client as CrtClient, ClientConfig, MetaRequest, MetaRequestOptions, MetaRequestType, init_signing_config,
+    Client as CrtClient, ClientConfig, MetaRequest, MetaRequestOptions, MetaRequestType, RequestMetrics,
+    init_signing_config,
 };
+
+use mountpoint_s3_crt_sys::aws_s3_errors;
 
 use super::address::{Address, encode_key};
 use super::failure::Failure;
@@ -32,6 +35,9 @@ use crate::store::{Credentials, S3Options};
 const PART: u64 = 8 << 20;
 
 const MIB: u64 = 1 << 20;
+
+/// The error of requests that we gave up ourselves.
+const CANCELED: i32 = aws_s3_errors::AWS_ERROR_S3_CANCELED as i32;
 
 /// First wait before a retry; doubled each time, with full jitter, by the CRT.
 const FIRST_BACKOFF: Duration = Duration::from_millis(100);
@@ -54,6 +60,7 @@ pub struct Client {
     under_way: Arc<UnderWay>,
     stall_timeout: Duration,
     connections: u16,
+    repeated: Arc<AtomicU64>,
 }
 
 impl Client {
@@ -111,6 +118,7 @@ impl Client {
             headers,
             under_way: Arc::default(),
             stall_timeout: options.stall_timeout,
+            repeated: options.repeated.clone(),
             connections,
         })
     }
@@ -133,14 +141,26 @@ impl Client {
         version: Option<&str>,
         headers: &[(&str, &str)],
     ) -> Result<MetaRequestOptions> {
+        let query = version.map(|version| format!("versionId={}", super::address::encode_query_value(version)));
+        self.request_with_query(method, key, query.as_deref(), headers)
+    }
+
+    /// [`request`](Self::request) with a query that is encoded already.
+    pub(super) fn request_with_query(
+        &self,
+        method: &str,
+        key: &str,
+        query: Option<&str>,
+        headers: &[(&str, &str)],
+    ) -> Result<MetaRequestOptions> {
         let refused = |e: CrtError| {
             let message = format!("the request for {key} cannot be built: {e}");
             Error::new(Kind::Usage, message)
         };
         let mut path = format!("{}/{}", self.address.path, encode_key(key));
-        if let Some(version) = version {
-            path.push_str("?versionId=");
-            path.push_str(&super::address::encode_query_value(version));
+        if let Some(query) = query {
+            path.push('?');
+            path.push_str(query);
         }
         let mut message = Message::new_request(&self.allocator).map_err(refused)?;
         message.set_request_method(method).map_err(refused)?;
@@ -164,11 +184,12 @@ impl Client {
         Ok(options)
     }
 
-    /// Sends a request; `done` is called once, on a thread of the CRT.
+    /// Sends a request; `attempt` is called at the end of every attempt, `done` once; both on threads of the CRT.
     pub(super) fn send(
         &self,
         mut options: MetaRequestOptions,
         request_type: MetaRequestType,
+        attempt: impl Fn(&RequestMetrics) + Send + 'static,
         done: impl FnOnce(std::result::Result<Reply, Failure>) + Send + 'static,
     ) -> Result<(RequestId, MetaRequest)> {
         let reply = Arc::new(Mutex::new(Reply::default()));
@@ -187,10 +208,22 @@ impl Client {
             };
             lock(&on_body).body.push(piece);
         });
+        let failed = Arc::new(AtomicU64::new(0));
+        let seen = failed.clone();
+        options.on_telemetry(move |metrics| {
+            if metrics.error().is_err() && metrics.error().raw_error() != CANCELED {
+                seen.fetch_add(1, Ordering::Relaxed);
+            }
+            attempt(metrics);
+        });
         let id = self.under_way.begin();
+        let repeated = self.repeated.clone();
         let under_way = self.under_way.clone();
         options.on_finish(move |result| {
             under_way.end(id);
+            // The last attempt of a request that failed was not followed by another.
+            let failed = failed.load(Ordering::Relaxed).saturating_sub(u64::from(result.is_err()));
+            repeated.fetch_add(failed, Ordering::Relaxed);
             if result.is_err() {
                 done(Err(Failure::new(result)));
             } else {

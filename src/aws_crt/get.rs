@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::mpsc::{channel, sync_channel};
 use std::sync::{Arc, Mutex};
 
-use mountpoint_s3_crt::s3::client::{MetaRequestOptions, MetaRequestType};
+use mountpoint_s3_crt::s3::client::{MetaRequestOptions, MetaRequestType, RequestMetrics};
 
 use super::client::{Client, Piece, Reply, lock};
 use super::failure::{Doing, Failure, is_tls};
@@ -137,6 +137,13 @@ pub fn exists(client: &Client, name: &str, key: &str) -> Result<Option<bool>> {
     }
 }
 
+/// Ends an upload of this number (`uploadId=...`) that nothing else ends any more, if the server lets us.
+pub(super) fn abort_upload(client: &Client, name: &str, key: &str, upload: &str) -> Result<()> {
+    let mut options = client.request_with_query("DELETE", key, Some(upload), &[])?;
+    options.operation_name("AbortMultipartUpload");
+    wait(client, name, options, false).map(drop)
+}
+
 /// Gets `range` of the object and waits for it.
 pub fn read(client: &Arc<Client>, object: &Arc<Object>, range: Range<u64>) -> Result<Bytes> {
     let (send, receive) = sync_channel(1);
@@ -205,7 +212,7 @@ fn request_range(
             Err(failure) => Err(failure.into_error(&object.name, &host, Doing::Read)),
         });
     };
-    let (id, _) = client.send(options, MetaRequestType::GetObject, done)?;
+    let (id, _) = client.send(options, MetaRequestType::GetObject, |_| (), done)?;
     let client = Arc::downgrade(client);
     Ok(Box::new(move || {
         if let Some(client) = client.upgrade() {
@@ -259,18 +266,18 @@ enum Outcome {
 }
 
 /// Sends a request that is not split, and waits for its end; on request only until a first status 500.
-fn wait(client: &Client, name: &str, mut options: MetaRequestOptions, stop_at_500: bool) -> Result<Outcome> {
+fn wait(client: &Client, name: &str, options: MetaRequestOptions, stop_at_500: bool) -> Result<Outcome> {
     let (send, receive) = channel();
     let ended = send.clone();
     // Called at the end of every attempt. Nobody listens any more after a timeout.
-    options.on_telemetry(move |attempt| {
+    let attempt = move |attempt: &RequestMetrics| {
         if is_tls(attempt.error().raw_error()) {
             let _ = send.send(Outcome::Failure(Failure::of_attempt(attempt.error())));
         } else if stop_at_500 && attempt.status_code() == Some(500) {
             let _ = send.send(Outcome::ServerError);
         }
-    });
-    let (id, _) = client.send(options, MetaRequestType::Default, move |result| {
+    };
+    let (id, _) = client.send(options, MetaRequestType::Default, attempt, move |result| {
         let _ = ended.send(match result {
             Ok(reply) => Outcome::Reply(reply),
             Err(failure) => Outcome::Failure(failure),

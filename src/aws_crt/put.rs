@@ -11,12 +11,14 @@ use std::time::{Duration, Instant};
 use crc_fast::{CrcAlgorithm, Digest};
 use mountpoint_s3_crt::common::error::Error as CrtError;
 use mountpoint_s3_crt::s3::client::{
-    ChecksumAlgorithm, ChecksumConfig, MetaRequest, MetaRequestType, RequestType, UploadReview, UploadReviewOutcome,
+    ChecksumAlgorithm, ChecksumConfig, MetaRequest, MetaRequestType, RequestMetrics, RequestType, UploadReview,
+    UploadReviewOutcome,
 };
 
 use super::address::encode_query_value;
 use super::client::{Client, lock};
 use super::failure::{Doing, Failure, is_tls};
+use super::get::abort_upload;
 use crate::error::{Error, Kind, Result};
 use crate::store::{Encryption, MAX_UPLOAD_PARTS, S3Options};
 
@@ -36,12 +38,14 @@ pub struct Upload {
     client: Client,
     request: MetaRequest,
     name: String,
+    key: String,
     part_size: u64,
     sent: Arc<Mutex<Sent>>,
     progress: Arc<Progress>,
     /// Parts that may be in memory.
     window: u64,
-    result: Receiver<std::result::Result<(), Failure>>,
+    /// How it ended; whether the server named the new object's ETag.
+    result: Receiver<std::result::Result<bool, Failure>>,
     ended: bool,
 }
 
@@ -60,6 +64,8 @@ struct State {
     acknowledged: u64,
     /// The whole upload is over.
     ended: bool,
+    /// "uploadId=...", once a part was sent.
+    upload: Option<String>,
 }
 
 impl Progress {
@@ -137,12 +143,17 @@ impl Upload {
                 Some(_) => UploadReviewOutcome::Abort,
             }
         });
-        let state = State { last: Instant::now(), fatal: None, acknowledged: 0, ended: false };
+        let state = State { last: Instant::now(), fatal: None, acknowledged: 0, ended: false, upload: None };
         let progress = Arc::new(Progress { state: Mutex::new(state), changed: Condvar::new() });
         let seen = progress.clone();
-        request.on_telemetry(move |attempt| {
+        let attempt = move |attempt: &RequestMetrics| {
             seen.change(|state| {
                 state.last = Instant::now();
+                if state.upload.is_none()
+                    && let Some(query) = attempt.request_path_query()
+                {
+                    state.upload = query.split(['?', '&']).find(|q| q.starts_with("uploadId=")).map(str::to_owned);
+                }
                 if is_tls(attempt.error().raw_error()) {
                     state.fatal = Some(attempt.error());
                 }
@@ -150,12 +161,12 @@ impl Upload {
                     state.acknowledged += 1;
                 }
             });
-        });
+        };
 
         let (send, result) = sync_channel(1);
         let seen = progress.clone();
-        let (_, request) = client.send(request, MetaRequestType::PutObject, move |r| {
-            let _ = send.send(r.map(|_| ()));
+        let (_, request) = client.send(request, MetaRequestType::PutObject, attempt, move |r| {
+            let _ = send.send(r.map(|reply| reply.header("ETag").is_some()));
             seen.change(|state| state.ended = true);
         })?;
         let window = client.connections() + PARTS_AHEAD;
@@ -163,6 +174,7 @@ impl Upload {
             client,
             request,
             name: name.to_owned(),
+            key: key.to_owned(),
             part_size: options.part_size,
             sent,
             progress,
@@ -257,12 +269,25 @@ impl Upload {
         }
     }
 
-    fn outcome(&self, result: std::result::Result<(), Failure>) -> Result<()> {
+    fn outcome(&self, result: std::result::Result<bool, Failure>) -> Result<()> {
         if let Some(what) = lock(&self.sent).mismatch.take() {
             let message = format!("{}: the upload was abandoned: {what}", self.name);
             return Err(Error::new(Kind::Failure, message));
         }
-        result.map_err(|f| f.into_error(&self.name, self.client.host(), Doing::Write))
+        let confirmed = result.map_err(|f| f.into_error(&self.name, self.client.host(), Doing::Write))?;
+        if !confirmed {
+            // Status 200 alone comes from anything that answers in the place of S3, such as a network's login page.
+            // The CRT takes the upload for ended.
+            if let Some(upload) = lock(&self.progress.state).upload.take() {
+                let _ = abort_upload(&self.client, &self.name, &self.key, &upload);
+            }
+            let message = format!(
+                "{}: the answer to the end of the upload is not S3's: the object is probably not there",
+                self.name
+            );
+            return Err(Error::new(Kind::Unsupported, message));
+        }
+        Ok(())
     }
 
     fn check_stall(&self) -> Result<()> {

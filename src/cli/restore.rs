@@ -2,7 +2,8 @@
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use clap::Args;
@@ -10,7 +11,6 @@ use clap::Args;
 use super::output::{bytes, count, progress_bar, rate};
 use super::pipeline_args::PipelineArgs;
 use super::s3_args::S3Args;
-use super::signals::stop_flag;
 use crate::error::Result;
 use crate::restore::{Archive, Report, RestoreOptions, restore, restore_stream};
 use crate::store::{Location, open_source};
@@ -41,6 +41,9 @@ pub struct RestoreArgs {
     /// Decompress everything, also where BTRFS would take it compressed
     #[arg(long)]
     no_encoded_writes: bool,
+    /// Print the report as one JSON object on standard output
+    #[arg(long)]
+    json: bool,
     /// Print nothing but errors
     #[arg(long, short)]
     quiet: bool,
@@ -60,7 +63,7 @@ pub fn run(args: RestoreArgs) -> Result<()> {
         paths: args.path.into_iter().map(OsStringExt::into_vec).collect(),
         no_encoded_writes: args.no_encoded_writes,
     };
-    let stop = stop_flag()?;
+    let stop = args.pipeline.stop_flag()?;
     // Files get the mode they are created with, whatever this process was started with.
     nix::sys::stat::umask(nix::sys::stat::Mode::empty());
     let report = if matches!(location, Location::Stdio) {
@@ -71,13 +74,53 @@ pub fn run(args: RestoreArgs) -> Result<()> {
         let bar = progress_bar(Some(archive.index.trailer.data_end), args.quiet);
         restore(&archive, &args.target, &options, &|n| bar.inc(n), &stop)?
     };
-    if !args.quiet {
+    let repeated = s3.repeated.load(Ordering::Relaxed);
+    if args.json {
+        println!("{}", json(&report, &args.target, &location, begun, repeated));
+    } else if !args.quiet {
         summary(&report, &args.target, begun);
+        say_repeated(repeated);
     }
     Ok(())
 }
 
-fn summary(report: &Report, target: &std::path::Path, begun: Instant) {
+/// What the S3 client had to send again.
+pub fn say_repeated(repeated: u64) {
+    if repeated > 0 {
+        eprintln!("notice: {} failed and had to be repeated", count(repeated, "request"));
+    }
+}
+
+fn json(report: &Report, target: &Path, source: &Location, begun: Instant, repeated: u64) -> serde_json::Value {
+    serde_json::json!({
+        "source": source.to_string(),
+        "target": target.to_string_lossy(),
+        "complete": true,
+        "seconds": begun.elapsed().as_secs_f64(),
+        "seconds_to_first_part": report.fetched.first_part.as_secs_f64(),
+        "seconds_to_directory_read": report.fetched.directory.as_secs_f64(),
+        "seconds_workers_idle": report.fetched.workers_idle.as_secs_f64(),
+        "seconds_parts_waited": report.fetched.parts_waited.as_secs_f64(),
+        "seconds_waited_for_files": report.waited_for_files.as_secs_f64(),
+        "parts": report.fetched.parts,
+        "archive_bytes": report.fetched.bytes,
+        "repeated_requests": repeated,
+        "files": report.files,
+        "directories": report.directories,
+        "symlinks": report.symlinks,
+        "hard_links": report.hard_links,
+        "nodes": report.nodes,
+        "content_bytes": report.content_bytes,
+        "encoded_frames": report.encoded_frames,
+        "encoded_bytes": report.encoded_bytes,
+        "decoded_frames": report.decoded_frames,
+        "refused_frames": report.refused_frames,
+        "not_encoded": report.not_encoded,
+        "notices": report.notices,
+    })
+}
+
+fn summary(report: &Report, target: &Path, begun: Instant) {
     let time = begun.elapsed();
     let links = report.symlinks + report.hard_links;
     eprintln!(

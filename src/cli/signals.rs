@@ -1,12 +1,19 @@
-//! SIGINT and SIGTERM end a run at the next opportunity, with everything tidied up; a second one ends it at once.
+//! SIGINT, SIGTERM and `--deadline` end a run at the next opportunity, with everything tidied up; a second signal
+//! ends it at once.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
+use crate::restore::TIME_IS_OVER;
+
+/// How long after the deadline a run may take to stop by itself, before the process ends as it is: a call that does
+/// not come back (a dead disk, a silent pipe) must not keep a boot waiting.
+const GRACE: Duration = Duration::from_secs(5);
 
 /// The flag that the library looks at: 0, or the number of the signal that came.
 pub fn stop_flag() -> Result<Arc<AtomicUsize>> {
@@ -20,4 +27,22 @@ pub fn stop_flag() -> Result<Arc<AtomicUsize>> {
             .map_err(|e| Error::io("listen for signals", e))?;
     }
     Ok(stop)
+}
+
+/// Ends the run that looks at `stop` when `limit` is over.
+pub fn set_deadline(limit: Duration, stop: &Arc<AtomicUsize>) -> Result<()> {
+    let stop = stop.clone();
+    let watch = move || {
+        std::thread::sleep(limit);
+        // A signal that came before is what gets reported.
+        let _ = stop.compare_exchange(0, TIME_IS_OVER, Ordering::SeqCst, Ordering::SeqCst);
+        std::thread::sleep(GRACE);
+        eprintln!("burst: the time allowed for the whole run (--deadline) is over, and it did not stop: ended");
+        std::process::exit(Kind::Deadline.exit_code().into());
+    };
+    std::thread::Builder::new()
+        .name("burst-deadline".into())
+        .spawn(watch)
+        .map(drop)
+        .map_err(|e| Error::io("start the thread that watches the time", e))
 }

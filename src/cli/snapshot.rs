@@ -5,6 +5,7 @@ use std::fs;
 use std::num::NonZeroUsize;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use clap::{Args, ValueEnum};
@@ -103,6 +104,7 @@ pub fn run(args: SnapshotArgs) -> Result<()> {
     let location = Location::parse(&args.destination)?;
     let options = options(&args, &location)?;
     let s3 = s3_options(&args, &location)?;
+    let repeated = s3.repeated.clone();
     refuse_existing(&location, args.overwrite)?;
 
     let bar = output::progress_bar(None, args.quiet);
@@ -129,6 +131,7 @@ pub fn run(args: SnapshotArgs) -> Result<()> {
     let report = result?;
     if !args.quiet {
         eprint!("{}", summary(&location, &report, begun.elapsed()));
+        super::restore::say_repeated(repeated.load(Ordering::Relaxed));
     }
     if report.changed > 0 && !args.allow_changed {
         let message = format!(

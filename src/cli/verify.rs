@@ -1,6 +1,7 @@
 //! `burst verify`: is an archive what it should be?
 
 use std::ffi::OsString;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use clap::Args;
@@ -8,7 +9,6 @@ use clap::Args;
 use super::output::{bytes, count, progress_bar, rate};
 use super::pipeline_args::PipelineArgs;
 use super::s3_args::S3Args;
-use super::signals::stop_flag;
 use crate::error::Result;
 use crate::restore::{Archive, verify};
 use crate::store::{Location, open_source};
@@ -39,13 +39,14 @@ pub fn run(args: VerifyArgs) -> Result<()> {
     let location = Location::parse(&args.source)?;
     let mut s3 = args.s3.options(&location)?;
     let options = args.pipeline.options(&mut s3)?;
-    let stop = stop_flag()?;
+    let stop = args.pipeline.stop_flag()?;
     let archive = Archive::open(open_source(&location, &s3)?)?;
     let bar = progress_bar(Some(archive.index.trailer.data_end), args.quiet);
     let report = verify(&archive, args.content, &options, &|n| bar.inc(n), &stop)?;
     bar.finish_and_clear();
     if !args.quiet {
         let time = begun.elapsed();
+        super::restore::say_repeated(s3.repeated.load(Ordering::Relaxed));
         println!(
             "{}: good, {} in {}, {} of content{}, {:.2} s ({})",
             archive.source.name(),

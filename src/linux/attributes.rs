@@ -20,31 +20,35 @@ use nix::sys::time::TimeSpec;
 use nix::unistd::{Gid, Uid};
 
 use super::beneath::{one_name, open_handle};
+use super::retry;
 
 /// Name and value of extended attributes, sorted by name.
 pub type Xattrs = Vec<(Vec<u8>, Vec<u8>)>;
 
 pub fn set_owner(fd: BorrowedFd<'_>, uid: u32, gid: u32) -> io::Result<()> {
     let (uid, gid) = owner(uid, gid)?;
-    Ok(nix::unistd::fchown(fd, uid, gid)?)
+    Ok(retry(|| nix::unistd::fchown(fd, uid, gid))?)
 }
 
 /// Sets the permission bits, with set-user-ID, set-group-ID and sticky (`mode & 0o7777`).
 pub fn set_mode(fd: BorrowedFd<'_>, mode: u32) -> io::Result<()> {
-    Ok(nix::sys::stat::fchmod(fd, permissions(mode))?)
+    Ok(retry(|| nix::sys::stat::fchmod(fd, permissions(mode)))?)
 }
 
 /// Sets the modification time (seconds since 1970, may be negative); the access time stays as it is.
 pub fn set_times(fd: BorrowedFd<'_>, seconds: i64, nanos: u32) -> io::Result<()> {
-    Ok(nix::sys::stat::futimens(fd, &TimeSpec::UTIME_OMIT, &time(seconds, nanos)?)?)
+    let mtime = time(seconds, nanos)?;
+    Ok(retry(|| nix::sys::stat::futimens(fd, &TimeSpec::UTIME_OMIT, &mtime))?)
 }
 
 /// Sets one extended attribute, creating or replacing it. `fd` must not be an O_PATH descriptor.
 pub fn set_xattr(fd: BorrowedFd<'_>, name: &[u8], value: &[u8]) -> io::Result<()> {
     let name = CString::new(name)?;
-    // SAFETY: fsetxattr reads a NUL-terminated name and `value.len()` bytes of value; both are alive here.
-    let result = unsafe { libc::fsetxattr(fd.as_raw_fd(), name.as_ptr(), value.as_ptr().cast(), value.len(), 0) };
-    Ok(Errno::result(result).map(drop)?)
+    let set = || {
+        // SAFETY: fsetxattr reads a NUL-terminated name and `value.len()` bytes of value; both are alive here.
+        Errno::result(unsafe { libc::fsetxattr(fd.as_raw_fd(), name.as_ptr(), value.as_ptr().cast(), value.len(), 0) })
+    };
+    Ok(retry(set).map(drop)?)
 }
 
 /// Removes one extended attribute. ENODATA if there is none of that name.
@@ -58,7 +62,7 @@ pub fn remove_xattr(fd: BorrowedFd<'_>, name: &[u8]) -> io::Result<()> {
 /// [`set_owner`] for anything that has the name in `dir`.
 pub fn set_owner_at(dir: BorrowedFd<'_>, name: &[u8], uid: u32, gid: u32) -> io::Result<()> {
     let (uid, gid) = owner(uid, gid)?;
-    Ok(nix::unistd::fchownat(dir, one_name(name)?, uid, gid, AtFlags::AT_SYMLINK_NOFOLLOW)?)
+    Ok(retry(|| nix::unistd::fchownat(dir, one_name(name)?, uid, gid, AtFlags::AT_SYMLINK_NOFOLLOW))?)
 }
 
 /// [`set_mode`] for a FIFO, socket or device. Symbolic links have no mode of their own (EOPNOTSUPP).
@@ -66,14 +70,15 @@ pub fn set_mode_at(dir: BorrowedFd<'_>, name: &[u8], mode: u32) -> io::Result<()
     let handle = open_handle(dir, name)?;
     // fchmod refuses an O_PATH descriptor; by its name in /proc it is allowed and still cannot be swapped.
     let path = proc_path(&handle)?;
-    nix::sys::stat::fchmodat(dir, path.as_c_str(), permissions(mode), FchmodatFlags::FollowSymlink)
+    retry(|| nix::sys::stat::fchmodat(dir, path.as_c_str(), permissions(mode), FchmodatFlags::FollowSymlink))
         .map_err(explain_proc)
 }
 
 /// [`set_times`] for anything that has the name in `dir`.
 pub fn set_times_at(dir: BorrowedFd<'_>, name: &[u8], seconds: i64, nanos: u32) -> io::Result<()> {
     let (name, mtime) = (one_name(name)?, time(seconds, nanos)?);
-    Ok(nix::sys::stat::utimensat(dir, name, &TimeSpec::UTIME_OMIT, &mtime, UtimensatFlags::NoFollowSymlink)?)
+    let omit = TimeSpec::UTIME_OMIT;
+    Ok(retry(|| nix::sys::stat::utimensat(dir, name, &omit, &mtime, UtimensatFlags::NoFollowSymlink))?)
 }
 
 /// [`set_xattr`] for anything that has the name in `dir`. Linux allows `user.` names only on files and
@@ -82,9 +87,11 @@ pub fn set_xattr_at(dir: BorrowedFd<'_>, name: &[u8], xattr: &[u8], value: &[u8]
     let handle = open_handle(dir, name)?;
     let path = proc_path(&handle)?;
     let xattr = CString::new(xattr)?;
-    // SAFETY: setxattr reads two NUL-terminated strings and `value.len()` bytes of value; all are alive here.
-    let result = unsafe { libc::setxattr(path.as_ptr(), xattr.as_ptr(), value.as_ptr().cast(), value.len(), 0) };
-    Errno::result(result).map(drop).map_err(explain_proc)
+    let set = || {
+        // SAFETY: setxattr reads two NUL-terminated strings and `value.len()` bytes of value; all are alive here.
+        Errno::result(unsafe { libc::setxattr(path.as_ptr(), xattr.as_ptr(), value.as_ptr().cast(), value.len(), 0) })
+    };
+    retry(set).map(drop).map_err(explain_proc)
 }
 
 /// All extended attributes this process may see, of an open file or directory. None where the file system has none.
@@ -155,7 +162,7 @@ fn fill(call: impl Fn(&mut [u8]) -> libc::ssize_t) -> nix::Result<Vec<u8>> {
     // Nearly every answer fits, so that asking for the size first would only double the calls.
     let mut buf = vec![0; 256];
     loop {
-        match Errno::result(call(&mut buf)) {
+        match retry(|| Errno::result(call(&mut buf))) {
             Ok(len) => {
                 buf.truncate(len as usize);
                 return Ok(buf);

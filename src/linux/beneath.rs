@@ -15,6 +15,8 @@ use nix::libc;
 use nix::sys::stat::{FileStat, Mode, SFlag};
 use nix::unistd::UnlinkatFlags;
 
+use super::retry;
+
 /// The directory everything is created beneath.
 #[derive(Debug)]
 pub struct Beneath {
@@ -77,24 +79,36 @@ pub fn create_file_read_write(dir: BorrowedFd<'_>, name: &[u8], mode: u32) -> io
 
 fn create(dir: BorrowedFd<'_>, name: &[u8], access: OFlag, mode: u32) -> io::Result<OwnedFd> {
     let flags = access | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-    Ok(openat(dir, one_name(name)?, flags, permissions(mode))?)
+    Ok(retry(|| openat(dir, one_name(name)?, flags, permissions(mode)))?)
 }
 
 /// Opens an existing file for reading and writing. ELOOP for a symbolic link; a FIFO or device is opened as such,
 /// without waiting, so look at its type.
 pub fn open_file(dir: BorrowedFd<'_>, name: &[u8]) -> io::Result<OwnedFd> {
     let flags = OFlag::O_RDWR | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
-    Ok(openat(dir, one_name(name)?, flags, Mode::empty())?)
+    Ok(retry(|| openat(dir, one_name(name)?, flags, Mode::empty()))?)
+}
+
+/// Opens a file of this process' own keeping, making it if it is absent. Whoever may write in `dir` may have put something
+/// else there: ELOOP for a symbolic link, EINVAL for what is not a regular file or has a second name elsewhere.
+pub fn open_own_file(dir: BorrowedFd<'_>, name: &[u8], mode: u32) -> io::Result<OwnedFd> {
+    let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
+    let file = retry(|| openat(dir, one_name(name)?, flags | OFlag::O_CLOEXEC, permissions(mode)))?;
+    let stat = nix::sys::stat::fstat(&file)?;
+    if stat.st_mode & libc::S_IFMT != libc::S_IFREG || stat.st_nlink != 1 {
+        return Err(Errno::EINVAL.into());
+    }
+    Ok(file)
 }
 
 /// Creates a directory. EEXIST if the name is taken.
 pub fn make_dir(dir: BorrowedFd<'_>, name: &[u8], mode: u32) -> io::Result<()> {
-    Ok(nix::sys::stat::mkdirat(dir, one_name(name)?, permissions(mode))?)
+    Ok(retry(|| nix::sys::stat::mkdirat(dir, one_name(name)?, permissions(mode)))?)
 }
 
 /// Creates a symbolic link with `text` (any bytes but NUL, 1 to 4095 of them) as its target.
 pub fn make_symlink(text: &[u8], dir: BorrowedFd<'_>, name: &[u8]) -> io::Result<()> {
-    Ok(nix::unistd::symlinkat(text, dir, one_name(name)?)?)
+    Ok(retry(|| nix::unistd::symlinkat(text, dir, one_name(name)?))?)
 }
 
 /// Creates a FIFO, socket or device. `mode` is st_mode with the type; `rdev` is st_rdev (0 for FIFO and socket).
@@ -104,39 +118,40 @@ pub fn make_node(dir: BorrowedFd<'_>, name: &[u8], mode: u32, rdev: u64) -> io::
     if ![SFlag::S_IFIFO, SFlag::S_IFSOCK, SFlag::S_IFCHR, SFlag::S_IFBLK].contains(&kind) {
         return Err(Errno::EINVAL.into());
     }
-    Ok(nix::sys::stat::mknodat(dir, one_name(name)?, kind, permissions(mode), rdev)?)
+    Ok(retry(|| nix::sys::stat::mknodat(dir, one_name(name)?, kind, permissions(mode), rdev))?)
 }
 
 /// Gives an existing thing a second name. A symbolic link is linked itself, never what it points to.
 pub fn hard_link(old_dir: BorrowedFd<'_>, old_name: &[u8], new_dir: BorrowedFd<'_>, new_name: &[u8]) -> io::Result<()> {
-    Ok(nix::unistd::linkat(old_dir, one_name(old_name)?, new_dir, one_name(new_name)?, AtFlags::empty())?)
+    let (old_name, new_name) = (one_name(old_name)?, one_name(new_name)?);
+    Ok(retry(|| nix::unistd::linkat(old_dir, old_name, new_dir, new_name, AtFlags::empty()))?)
 }
 
 /// Removes a name that is not a directory (EISDIR).
 pub fn unlink(dir: BorrowedFd<'_>, name: &[u8]) -> io::Result<()> {
-    Ok(nix::unistd::unlinkat(dir, one_name(name)?, UnlinkatFlags::NoRemoveDir)?)
+    Ok(retry(|| nix::unistd::unlinkat(dir, one_name(name)?, UnlinkatFlags::NoRemoveDir))?)
 }
 
 /// Removes an empty directory.
 pub fn remove_dir(dir: BorrowedFd<'_>, name: &[u8]) -> io::Result<()> {
-    Ok(nix::unistd::unlinkat(dir, one_name(name)?, UnlinkatFlags::RemoveDir)?)
+    Ok(retry(|| nix::unistd::unlinkat(dir, one_name(name)?, UnlinkatFlags::RemoveDir))?)
 }
 
 /// What the name is (lstat).
 pub fn stat(dir: BorrowedFd<'_>, name: &[u8]) -> io::Result<FileStat> {
-    Ok(nix::sys::stat::fstatat(dir, one_name(name)?, AtFlags::AT_SYMLINK_NOFOLLOW)?)
+    Ok(retry(|| nix::sys::stat::fstatat(dir, one_name(name)?, AtFlags::AT_SYMLINK_NOFOLLOW))?)
 }
 
 /// Opens whatever has the name, itself and not what it points to, only as a handle (O_PATH).
 pub(super) fn open_handle(dir: BorrowedFd<'_>, name: &[u8]) -> io::Result<OwnedFd> {
     let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-    Ok(openat(dir, one_name(name)?, flags, Mode::empty())?)
+    Ok(retry(|| openat(dir, one_name(name)?, flags, Mode::empty()))?)
 }
 
 /// `name` if it names an entry of a directory and nothing else, or EINVAL.
-pub(super) fn one_name(name: &[u8]) -> io::Result<&[u8]> {
+pub(super) fn one_name(name: &[u8]) -> nix::Result<&[u8]> {
     if matches!(name, b"" | b"." | b"..") || name.iter().any(|&byte| byte == b'/' || byte == 0) {
-        return Err(Errno::EINVAL.into());
+        return Err(Errno::EINVAL);
     }
     Ok(name)
 }

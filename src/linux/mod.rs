@@ -27,9 +27,19 @@ pub fn pwrite_all(file: BorrowedFd<'_>, offset: u64, bytes: &[u8]) -> io::Result
     Ok(())
 }
 
+/// Calls again what a signal interrupted: some file systems (FUSE, network) end any call with EINTR then.
+pub fn retry<T>(mut call: impl FnMut() -> nix::Result<T>) -> nix::Result<T> {
+    loop {
+        match call() {
+            Err(Errno::EINTR) => {}
+            result => return result,
+        }
+    }
+}
+
 /// Makes everything written so far to the file system that `file` is on durable, and reports late write errors.
 pub fn syncfs(file: BorrowedFd<'_>) -> io::Result<()> {
-    Ok(nix::unistd::syncfs(file)?)
+    Ok(retry(|| nix::unistd::syncfs(file))?)
 }
 
 #[cfg(test)]

@@ -135,6 +135,22 @@ impl<'a> Pieces<'a> {
         self.coming = Some((range, receiver));
     }
 
+    fn wait<T>(&self, receiver: &mpsc::Receiver<T>) -> Result<T> {
+        let source = &self.archive.source;
+        let received = match source.patience() {
+            Some(patience) => receiver.recv_timeout(patience),
+            None => receiver.recv().map_err(|_| mpsc::RecvTimeoutError::Disconnected),
+        };
+        received.map_err(|e| match (e, source.patience()) {
+            (mpsc::RecvTimeoutError::Timeout, Some(patience)) => {
+                let seconds = patience.as_secs_f32();
+                let message = format!("{}: a piece of the directory did not come within {seconds} s", source.name());
+                Error::new(Kind::Deadline, message)
+            }
+            _ => Error::new(Kind::Failure, format!("{}: a read ended without a result", source.name())),
+        })
+    }
+
     /// Appends the next piece after checking it; false at the end.
     fn next_into(&mut self, out: &mut Vec<u8>) -> Result<bool> {
         let Some((range, receiver)) = self.coming.take() else { return Ok(false) };
@@ -142,9 +158,7 @@ impl<'a> Pieces<'a> {
         if let Some(bytes) = self.archive.in_tail(&range) {
             out.extend_from_slice(bytes);
         } else {
-            let bytes = receiver.recv().map_err(|_| {
-                Error::new(Kind::Failure, format!("{}: a read ended without a result", self.archive.source.name()))
-            })??;
+            let bytes = self.wait(&receiver)??;
             out.extend_from_slice((*bytes).as_ref());
         }
         self.request();

@@ -37,8 +37,11 @@ use crate::error::{Error, Kind, Result};
 /// Called now and then with the number of archive bytes that were dealt with since the last call.
 pub type Progress<'a> = &'a (dyn Fn(u64) + Sync);
 
-/// Set to a signal's number to make a run stop at the next opportunity; 0 = go on.
+/// Set to a signal's number, or to [`TIME_IS_OVER`], to make a run stop at the next opportunity; 0 = go on.
 pub type StopFlag = AtomicUsize;
+
+/// Value of a [`StopFlag`]: the time allowed for the whole run is over.
+pub const TIME_IS_OVER: usize = usize::MAX;
 
 /// How to restore.
 #[derive(Debug, Clone, Default)]
@@ -88,6 +91,7 @@ pub fn restore_stream(
 fn check_stop(stop: &StopFlag) -> Result<()> {
     match stop.load(Ordering::Relaxed) {
         0 => Ok(()),
+        TIME_IS_OVER => Err(Error::new(Kind::Deadline, "the time allowed for the whole run (--deadline) is over")),
         signal => Err(Error::new(Kind::Interrupted(signal as i32), format!("stopped by signal {signal}"))),
     }
 }

@@ -8,6 +8,7 @@ use std::collections::HashSet;
 use std::io::ErrorKind;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Mutex, MutexGuard};
+use std::time::Instant;
 
 use super::deferred::{Deferred, Record};
 use super::fetch_directory::Archive;
@@ -25,7 +26,7 @@ use crate::format::entry::{Entry, EntryType, check_restorable, split_parent};
 use crate::format::limits::{GRID, NAME_MAX};
 use crate::format::part_reader::{Piece, PieceKind};
 use crate::format::{Attributes, Xattr};
-use crate::linux::beneath;
+use crate::linux::{beneath, retry};
 
 pub struct MountedSink<'a> {
     target: &'a Target,
@@ -168,7 +169,8 @@ impl<'a> MountedSink<'a> {
         let xattrs = self.xattrs(entry)?;
         let finish = || {
             if extend {
-                nix::unistd::ftruncate(fd, i64::try_from(entry.uncompressed_size).unwrap_or(i64::MAX))?;
+                let size = i64::try_from(entry.uncompressed_size).unwrap_or(i64::MAX);
+                retry(|| nix::unistd::ftruncate(fd, size))?;
             }
             by_descriptor(fd, &entry.attributes, &xattrs, Some(mode), &self.privileges, &self.counters)
         };
@@ -248,7 +250,9 @@ impl<'a> MountedSink<'a> {
         }
         let file = self.files.get(entry.ordinal, || self.create_file(&mut worker.parents, path, mode))?;
         {
+            let begun = Instant::now();
             let _writing = file.writing.lock().unwrap_or_else(|e| e.into_inner());
+            add(&self.counters.waited_for_files, begun.elapsed().as_nanos() as u64);
             for piece in pieces {
                 worker
                     .extents

@@ -296,7 +296,8 @@ impl<'a> Stream<'a> {
         let Some(file) = self.file.take() else { return Ok(()) };
         if file.ends_in_hole {
             let size = i64::try_from(file.size).unwrap_or(i64::MAX);
-            nix::unistd::ftruncate(&file.fd, size).map_err(|e| self.sink.failed(&file.path, "extend", e.into()))?;
+            crate::linux::retry(|| nix::unistd::ftruncate(&file.fd, size))
+                .map_err(|e| self.sink.failed(&file.path, "extend", e.into()))?;
         }
         Ok(())
     }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 
 use super::fetch_directory::Archive;
-use super::report::Fetched;
+use super::report::{Fetched, add};
 use super::selection::Selection;
 use super::{Progress, StopFlag, check_stop};
 use crate::error::{Error, Kind, Result};
@@ -106,6 +106,7 @@ struct PartPlan {
 
 /// One request's result, for the workers.
 struct Arrival {
+    at: Instant,
     parts: Vec<PartPlan>,
     result: Result<Bytes>,
     permit: Permit,
@@ -149,6 +150,7 @@ pub fn run<S: Sink>(
             part: None,
             request: Vec::new(),
             requested: Fetched::default(),
+            begun,
         };
         let planned = planner.plan(sink).and_then(|()| planner.wait_for_all());
         let requested = planner.requested;
@@ -163,6 +165,7 @@ pub fn run<S: Sink>(
         None => Ok(Fetched {
             first_part: Duration::from_nanos(shared.first_part.load(Ordering::Relaxed)),
             workers_idle: Duration::from_nanos(shared.idle.load(Ordering::Relaxed)),
+            parts_waited: Duration::from_nanos(shared.waited.load(Ordering::Relaxed)),
             ..requested
         }),
     })
@@ -180,8 +183,9 @@ fn work<S: Sink>(
     let mut worker = sink.worker()?;
     loop {
         let idle_since = Instant::now();
-        let Some(Arrival { parts, result, permit }) = next_arrival(receiver, shared) else { return Ok(()) };
-        shared.idle.fetch_add(idle_since.elapsed().as_nanos() as u64, Ordering::Relaxed);
+        let Some(Arrival { at, parts, result, permit }) = next_arrival(receiver, shared) else { return Ok(()) };
+        add(&shared.idle, idle_since.elapsed().as_nanos() as u64);
+        add(&shared.waited, idle_since.max(at).elapsed().as_nanos() as u64);
         let _working = Working::begin(&shared.working);
         let buffer = result?;
         let bytes = (*buffer).as_ref();
@@ -253,6 +257,7 @@ struct Planner<'a> {
     /// Complete parts of the next request.
     request: Vec<PartPlan>,
     requested: Fetched,
+    begun: Instant,
 }
 
 impl Planner<'_> {
@@ -262,6 +267,7 @@ impl Planner<'_> {
             self.announce(sink, &placed.entry)?;
             self.place(placed)
         })?;
+        self.requested.directory = self.begun.elapsed();
         if let Some(part) = self.part.take() {
             self.part_complete(part)?;
         }
@@ -348,7 +354,7 @@ impl Planner<'_> {
             Box::new(move |result| {
                 shared.now();
                 // The workers are gone only if the run has failed already.
-                drop(sender.send(Arrival { parts, result, permit }));
+                drop(sender.send(Arrival { at: Instant::now(), parts, result, permit }));
             }),
         );
         Ok(())
@@ -405,6 +411,7 @@ struct Shared {
     arrivals: Arc<Arrivals>,
     first_part: AtomicU64,
     idle: AtomicU64,
+    waited: AtomicU64,
     working: AtomicU64,
 }
 
@@ -416,6 +423,7 @@ impl Shared {
             arrivals: Arc::new(Arrivals(Mutex::new(Instant::now()))),
             first_part: AtomicU64::new(0),
             idle: AtomicU64::new(0),
+            waited: AtomicU64::new(0),
             working: AtomicU64::new(0),
         }
     }

@@ -11,8 +11,12 @@ pub struct Fetched {
     pub bytes: u64,
     /// Time until the first part had been put in place.
     pub first_part: Duration,
+    /// Time until the whole directory had been read.
+    pub directory: Duration,
     /// Sum over the workers of the time they had nothing to do.
     pub workers_idle: Duration,
+    /// Sum over the requests of the time their result waited while the worker that took it had nothing to do.
+    pub parts_waited: Duration,
 }
 
 /// What a restore did.
@@ -34,6 +38,8 @@ pub struct Report {
     pub decoded_frames: u64,
     /// Frames that the kernel refused although they should have fitted.
     pub refused_frames: u64,
+    /// Sum over the workers of the time they waited because another was writing the same file.
+    pub waited_for_files: Duration,
     /// Why no encoded writes were used, if so.
     pub not_encoded: Option<String>,
     /// What could not be restored exactly because of missing privileges, one line per kind.
@@ -53,6 +59,8 @@ pub struct Counters {
     pub encoded_bytes: AtomicU64,
     pub decoded_frames: AtomicU64,
     pub refused_frames: AtomicU64,
+    /// Nanoseconds.
+    pub waited_for_files: AtomicU64,
     notices: Mutex<Vec<(String, u64)>>,
 }
 
@@ -84,6 +92,7 @@ impl Counters {
             encoded_bytes: get(&self.encoded_bytes),
             decoded_frames: get(&self.decoded_frames),
             refused_frames: get(&self.refused_frames),
+            waited_for_files: Duration::from_nanos(get(&self.waited_for_files)),
             notices: notices.iter().map(|(kind, count)| format!("{kind} ({count} times)")).collect(),
             ..Report::default()
         }

@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::ErrorKind;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::{Flock, FlockArg};
@@ -12,7 +12,7 @@ use crate::error::{Error, Kind, Result};
 use crate::format::Attributes;
 use crate::format::limits::COMPLETION_MARKER;
 use crate::linux::beneath::{self, Beneath};
-use crate::linux::{attributes, syncfs};
+use crate::linux::{attributes, retry, syncfs};
 
 /// Directory in the target that exists while a restore runs, and stays when it fails.
 pub const STATE_DIRECTORY: &str = ".burst";
@@ -56,10 +56,7 @@ impl Target {
                 return Err(Error::new(Kind::TargetInUse, message));
             }
             // A lock that is held says that a run is alive; otherwise one has failed or was killed.
-            let running = open_lock(&state).is_err_and(|e| e.kind() == Kind::TargetInUse);
-            if running {
-                return Err(in_use(path));
-            }
+            drop(open_lock(&root, path)?);
             if !into_existing {
                 let message = format!(
                     "the target {shown} holds an unfinished restore: empty it and try again (or use --into-existing to merge)"
@@ -80,7 +77,7 @@ impl Target {
             }
             _ => {}
         }
-        let lock = open_lock(&state)?;
+        let lock = open_lock(&root, path)?;
         let _ = xattr_remove(&root, COMPLETION_MARKER);
         if replaces_root {
             let _ = xattr_remove(&root, DEFAULT_ACL);
@@ -124,15 +121,37 @@ impl Target {
         step("write to disk", syncfs(self.root.as_fd()))?;
         let state = self.state_directory();
         fs::remove_dir_all(&state).map_err(|e| Error::io(format!("remove {}", state.display()), e))?;
-        match attributes::set_xattr(self.root.as_fd(), COMPLETION_MARKER.as_bytes(), marker.to_string().as_bytes()) {
-            // A file system without extended attributes has no marker.
-            Err(e) if e.kind() != ErrorKind::Unsupported => return step("mark as complete", Err(e)),
-            _ => {}
-        }
         if let Some(root) = root {
             apply_root(&self.root, root).map_err(|e| Error::io(format!("set the attributes of {shown}"), e))?;
         }
-        step("write to disk", syncfs(self.root.as_fd()))
+        step("write to disk", syncfs(self.root.as_fd()))?;
+        // Last, when everything it speaks of is on the disk.
+        step("mark as complete", self.mark(&marker.to_string()))
+    }
+
+    fn mark(&self, marker: &str) -> std::io::Result<()> {
+        let fd = self.root.as_fd();
+        let set = || attributes::set_xattr(fd, COMPLETION_MARKER.as_bytes(), marker.as_bytes());
+        let marked = match set() {
+            // A user marks only what he may write; neither call changes the time of the directory.
+            Err(e) if e.kind() == ErrorKind::PermissionDenied => {
+                let mode = nix::sys::stat::fstat(fd)?.st_mode;
+                attributes::set_mode(fd, mode | 0o200)?;
+                let marked = set();
+                attributes::set_mode(fd, mode)?;
+                marked
+            }
+            marked => marked,
+        };
+        match marked {
+            // A file system without extended attributes has no marker.
+            Err(e) if e.kind() == ErrorKind::Unsupported => Ok(()),
+            Err(e) => Err(e),
+            Ok(()) => retry(|| nix::unistd::fsync(fd)).map_err(|errno| {
+                let _ = xattr_remove(&self.root, COMPLETION_MARKER);
+                errno.into()
+            }),
+        }
     }
 }
 
@@ -152,17 +171,22 @@ fn apply_root(target: &Beneath, root: &Attributes) -> std::io::Result<()> {
     attributes::set_times(fd, root.mtime.seconds, root.mtime.nanos)
 }
 
-fn open_lock(state: &Path) -> Result<Flock<fs::File>> {
-    let path = state.join("lock");
-    let file = fs::OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(&path)
-        .map_err(|e| Error::io(format!("open {}", path.display()), e))?;
-    // Only its owner may hold it, or anyone could block restores.
-    let _ = file.set_permissions(fs::Permissions::from_mode(0o600));
-    Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|_| in_use(state.parent().unwrap_or(state)))
+fn open_lock(root: &Beneath, target: &Path) -> Result<Flock<fs::File>> {
+    let open = || {
+        let state = root.open_dir(STATE_DIRECTORY.as_bytes())?;
+        // Only its owner may hold it, or anyone could block restores.
+        beneath::open_own_file(state.as_fd(), b"lock", 0o600)
+    };
+    let shown = target.join(STATE_DIRECTORY).join("lock");
+    let file = match open() {
+        Ok(file) => fs::File::from(file),
+        Err(e) if matches!(e.raw_os_error(), Some(nix::libc::ELOOP | nix::libc::EINVAL | nix::libc::ENXIO)) => {
+            let message = format!("{} is not a file of a restore: remove it", shown.display());
+            return Err(Error::new(Kind::TargetInUse, message));
+        }
+        Err(e) => return Err(Error::io(format!("open {}", shown.display()), e)),
+    };
+    Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|_| in_use(target))
 }
 
 fn in_use(target: &Path) -> Error {

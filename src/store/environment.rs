@@ -12,8 +12,8 @@ use crate::error::{Error, Kind, Result};
 const METADATA_LIMIT: Duration = Duration::from_secs(2);
 
 impl S3Options {
-    /// Options from AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL, AWS_REGION, AWS_DEFAULT_REGION, AWS_CA_BUNDLE
-    /// and, for endpoint and region, the profile in AWS_CONFIG_FILE or `~/.aws/config`. `profile` is the
+    /// Options from AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL, AWS_REGION, AWS_DEFAULT_REGION, AWS_CA_BUNDLE, AWS_MAX_ATTEMPTS
+    /// and, for endpoint, region and attempts, the profile in AWS_CONFIG_FILE or `~/.aws/config`. `profile` is the
     /// caller's choice; it also decides the credentials, while AWS_PROFILE leaves these to the usual chain.
     ///
     /// For the command line only: library callers fill in the fields themselves. Call
@@ -31,6 +31,15 @@ impl S3Options {
             ca_bundle: variable("AWS_CA_BUNDLE").or_else(|| settings.get("ca_bundle")).map(PathBuf::from),
             ..S3Options::default()
         };
+        if let Some(attempts) = variable("AWS_MAX_ATTEMPTS").or_else(|| settings.get("max_attempts")) {
+            options.max_retries = match attempts.parse::<u16>() {
+                Ok(attempts @ 1..=63) => usize::from(attempts) - 1,
+                _ => {
+                    let message = format!("AWS_MAX_ATTEMPTS (max_attempts) is {attempts:?}: it must be 1 to 63");
+                    return Err(Error::new(Kind::Usage, message));
+                }
+            };
+        }
         if !ignore_endpoints {
             options.endpoint_url = variable("AWS_ENDPOINT_URL_S3")
                 .or_else(|| variable("AWS_ENDPOINT_URL"))

@@ -14,6 +14,7 @@ pub mod s3;
 pub mod stdio;
 
 use std::ops::Range;
+use std::time::Duration;
 
 use crate::error::{Error, Kind, Result};
 pub use location::Location;
@@ -50,6 +51,11 @@ pub trait ArchiveSource: Send + Sync {
 
     /// Starts reading `range` and returns at once; `deliver` gets exactly `range.len()` bytes or an error.
     fn start(&self, range: Range<u64>, deliver: Deliver);
+
+    /// How long to wait for what [`start`](Self::start) has begun before giving up; None = it always comes.
+    fn patience(&self) -> Option<Duration> {
+        None
+    }
 
     /// Reads `range` and waits for it.
     fn read(&self, range: Range<u64>) -> Result<Bytes>;

@@ -3,6 +3,8 @@
 
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 /// How requests name the bucket.
@@ -80,6 +82,8 @@ pub struct S3Options {
     pub max_retries: usize,
     /// How long a read or a write may wait without result.
     pub stall_timeout: Duration,
+    /// Counts requests that failed and were sent again; clones count together.
+    pub repeated: Arc<AtomicU64>,
 
     /// Size in bytes of the parts of an upload; see [`super::upload_part_size`].
     pub part_size: u64,
@@ -106,6 +110,7 @@ impl Default for S3Options {
             memory_limit: None,
             max_retries: 8,
             stall_timeout: Duration::from_secs(60),
+            repeated: Arc::default(),
             part_size: 8 << 20,
             upload_checksums: true,
             encryption: Encryption::BucketDefault,

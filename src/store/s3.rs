@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::{ArchiveSink, ArchiveSource, Bytes, Deliver, S3Options, check_range};
 use crate::aws_crt::{Client, Purpose, get, put};
@@ -49,6 +50,10 @@ impl ArchiveSource for S3Source {
             Ok(_) => drop(get::start(&self.client, &self.object, range, deliver)),
             Err(error) => deliver(Err(error)),
         }
+    }
+
+    fn patience(&self) -> Option<Duration> {
+        Some(self.client.stall_timeout())
     }
 
     fn read(&self, range: Range<u64>) -> Result<Bytes> {

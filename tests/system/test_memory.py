@@ -82,6 +82,23 @@ def test_bytes(disk: Path, s3s: Server):
             assert mib["4"] - mib["0.2"] <= 64, f"{what}: {mib}"
 
 
+@pytest.mark.parametrize("budget", [80])
+def test_budget(disk: Path, s3s: Server, budget: int):
+    """A stated budget is kept, however many requests are asked for."""
+    archive, where = disk / f"budget-{budget}.zip", f"s3://{s3s.bucket}/budget.zip"
+    peak("snapshot", disk / "0.2", archive)
+    peak("snapshot", "--overwrite", disk / "0.2", where, env=s3s.environment)
+    for source in (archive, where):
+        used = peak(
+            *("restore", "--memory", budget, "--in-flight", 64, source, disk / f"t{budget}"), env=s3s.environment
+        )
+        shutil.rmtree(disk / f"t{budget}")
+        print(f"--memory {budget}: {used / MIB:.0f} MiB")
+        assert used <= budget * MIB
+    archive.unlink()
+    s3s.client.delete_object(Bucket=s3s.bucket, Key="budget.zip")
+
+
 def many(root: Path, count: int) -> None:
     """Empty files with long names, so that 500,000 have a directory of more than 64 MiB (155 MB)."""
     for n in range(count):

@@ -1,0 +1,199 @@
+"""An S3 server of one object that does one thing wrong, at one request or from one request on."""
+
+import socket
+import threading
+import zlib
+from collections import Counter
+
+from s3_http import Answer, Connection, Gone, Request
+
+HTML = b"<!DOCTYPE html><html><body><h1>Sign in to the network</h1></body></html>\n"
+DRIP_SECONDS = 0.05
+
+
+def error(status: int, code: str, **headers: str) -> Answer:
+    body = f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>on purpose</Message></Error>".encode()
+    if code == "PermanentRedirect":
+        headers["x-amz-bucket-region"] = "eu-west-9"
+    return Answer(status, {"Content-Type": "application/xml", **headers}, body)
+
+
+# What is answered instead of the true answer.
+REFUSALS = {
+    "500": lambda: error(500, "InternalError"),
+    "503": lambda: error(503, "SlowDown", **{"Retry-After": "1"}),
+    "403": lambda: error(403, "ExpiredToken"),
+    "404": lambda: error(404, "NoSuchKey"),
+    "404 upload": lambda: error(404, "NoSuchUpload"),
+    "412": lambda: error(412, "PreconditionFailed"),
+    "301": lambda: error(301, "PermanentRedirect"),
+    "html": lambda: Answer(200, {"Content-Type": "text/html"}, HTML),
+    "200 error": lambda: error(200, "InternalError"),
+}
+
+
+class FaultServer:
+    """`fault` is what goes wrong, `first` the number of the request (from 0), `times` how often."""
+
+    def __init__(self, content: bytes = b"", other: bytes = b""):
+        self.content, self.other = memoryview(content), memoryview(other)
+        self.uploads: dict[str, dict[int, bytes]] = {}
+        self.objects: dict[str, bytes] = {}
+        self.lock = threading.Lock()
+        self.closing = threading.Event()
+        self.reset()
+        self.listener = socket.create_server(("127.0.0.1", 0), backlog=128)
+        self.url = f"http://127.0.0.1:{self.listener.getsockname()[1]}"
+        self.environment = {
+            "AWS_ACCESS_KEY_ID": "key",
+            "AWS_SECRET_ACCESS_KEY": "secret",
+            "AWS_REGION": "us-east-1",
+            "AWS_ENDPOINT_URL": self.url,
+            "AWS_MAX_ATTEMPTS": "4",
+        }
+        threading.Thread(target=self.accept, daemon=True).start()
+
+    def reset(self, fault: str = "", first: int = 0, times: int = 0) -> None:
+        """Forgets everything and begins to count again; what stalls ends."""
+        self.closing.set()
+        self.closing = threading.Event()
+        with self.lock:
+            self.fault, self.first, self.times = fault, first, times
+            self.requests = self.hits = self.created = 0
+            self.seen: Counter[str] = Counter()
+            self.uploads.clear()
+            self.objects.clear()
+
+    def close(self) -> None:
+        self.closing.set()
+        self.listener.close()
+
+    def accept(self) -> None:
+        while True:
+            try:
+                client, _ = self.listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=self.serve, args=(client,), daemon=True).start()
+
+    def serve(self, client: socket.socket) -> None:
+        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        connection = Connection(client)
+        try:
+            while True:
+                request = connection.request()
+                fault = self.next_fault(request)
+                if not self.misbehave(fault, connection, request):
+                    connection.send(self.answer(request, fault), request.method != "HEAD")
+        except (Gone, OSError):
+            pass
+        finally:
+            client.close()
+
+    def next_fault(self, request: Request) -> str:
+        with self.lock:
+            number = self.requests
+            self.requests += 1
+            self.seen[what(request)] += 1
+            # Without this, nothing could be tidied up.
+            if request.method == "DELETE" and self.times > 1:
+                return ""
+            if not self.fault or number < self.first or self.hits >= self.times:
+                return ""
+            self.hits += 1
+            return self.fault
+
+    def misbehave(self, fault: str, connection: Connection, request: Request) -> bool:
+        """What goes wrong below HTTP; true if the request is dealt with."""
+        if fault == "reset":
+            connection.reset()
+            raise Gone
+        if fault == "lost answer":
+            self.answer(request, "")
+            connection.reset()
+            raise Gone
+        if fault == "stall":
+            self.closing.wait()
+            raise Gone
+        answer = self.answer(request, "") if fault in ("cut", "drip", "stall in body") else Answer(0)
+        if fault == "cut":
+            connection.sock.sendall(answer.head() + bytes(answer.body[: len(answer.body) // 2]))
+            connection.reset()
+            raise Gone
+        if fault == "stall in body":
+            connection.sock.sendall(answer.head() + bytes(answer.body[:1000]))
+            self.closing.wait()
+            raise Gone
+        if fault == "drip":
+            connection.sock.sendall(answer.head())
+            for at in range(len(answer.body)):
+                connection.sock.sendall(answer.body[at : at + 1])
+                if self.closing.wait(DRIP_SECONDS):
+                    raise Gone
+            return True
+        return False
+
+    def answer(self, request: Request, fault: str) -> Answer:
+        if fault in REFUSALS:
+            return REFUSALS[fault]()
+        if request.method == "GET":
+            return self.get(request, fault)
+        if request.method == "HEAD":
+            found = Answer(200, self.headers(self.content), length=len(self.content))
+            return found if self.content else error(404, "NoSuchKey")
+        return self.write(request)
+
+    def headers(self, content: memoryview) -> dict[str, str]:
+        return {"ETag": f'"{zlib.crc32(content[:4096]):08x}{len(content):x}"', "Accept-Ranges": "bytes"}
+
+    def get(self, request: Request, fault: str) -> Answer:
+        content = self.other if fault.startswith("replaced") else self.content
+        headers = self.headers(content)
+        wanted = request.headers.get("if-match")
+        if wanted and wanted != headers["ETag"] and fault != "replaced unnoticed":
+            return error(412, "PreconditionFailed")
+        start, end = request.range(len(content)) or (0, len(content))
+        if fault == "wrong range":
+            start, end = (start - 4096, end - 4096) if start >= 4096 else (start + 4096, end)
+        if fault == "short":
+            end -= 1
+        if fault == "wrong etag":
+            headers["ETag"] = '"something-else"'
+        headers["Content-Range"] = f"bytes {start}-{end - 1}/{len(content)}"
+        body = content[start:end]
+        if fault == "wrong body":
+            changed = bytearray(body)
+            # In the directory, of the request that gets the end.
+            changed[-1500] ^= 4
+            body = memoryview(changed)
+        return Answer(206, headers, body)
+
+    def write(self, request: Request) -> Answer:
+        """A multipart upload, step by step."""
+        upload = request.query.get("uploadId", "")
+        with self.lock:
+            if request.method == "POST" and "uploads" in request.query:
+                self.created += 1
+                upload = f"upload-{self.created}"
+                self.uploads[upload] = {}
+                xml = f"<InitiateMultipartUploadResult><UploadId>{upload}</UploadId></InitiateMultipartUploadResult>"
+                return Answer(200, {"Content-Type": "application/xml"}, xml.encode())
+            if upload not in self.uploads:
+                return error(404, "NoSuchUpload")
+            if request.method == "PUT":
+                self.uploads[upload][int(request.query["partNumber"])] = request.body
+                return Answer(200, {"ETag": f'"{zlib.crc32(request.body):08x}"'})
+            if request.method == "DELETE":
+                del self.uploads[upload]
+                return Answer(204)
+            parts = self.uploads.pop(upload)
+            self.objects[request.path] = b"".join(parts[n] for n in sorted(parts))
+            xml = "<CompleteMultipartUploadResult><ETag>&quot;whole&quot;</ETag></CompleteMultipartUploadResult>"
+            return Answer(200, {"Content-Type": "application/xml"}, xml.encode())
+
+
+def what(request: Request) -> str:
+    """The S3 operation."""
+    if request.method == "POST":
+        return "create" if "uploads" in request.query else "complete"
+    return {"GET": "get", "HEAD": "head", "PUT": "part", "DELETE": "abort"}[request.method]

@@ -1,0 +1,192 @@
+"""A restore from a server that misbehaves: the same tree, or the documented exit code in time; never a hang, never a
+target that looks complete."""
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from burst import Done, burst, snapshot, start, stop
+from fault_server import FaultServer
+from listing import Listing, listing
+from trees import MIB, noise, prose
+
+OK, FAILED, USAGE, NOT_FOUND, DENIED, CHANGED, CORRUPT = 0, 1, 2, 10, 11, 12, 13
+DEADLINE, UNSUPPORTED, UNAVAILABLE = 16, 17, 18
+PARTS, REQUESTS = 30, 31
+STALL = 3
+# A run that has to wait for nothing takes about a second.
+LIMIT = 30
+ALWAYS = 1 << 30
+
+# What may happen if it goes wrong once, and if it goes wrong from that request on. At the first request, the one that
+# opens the archive, some things look different (third).
+EXPECTED: dict[str, tuple[set[int], set[int], set[int] | None]] = {
+    "500": ({OK}, {UNAVAILABLE}, None),
+    "503": ({OK}, {UNAVAILABLE}, None),
+    "403": ({DENIED}, {DENIED}, None),
+    "404": ({NOT_FOUND}, {NOT_FOUND}, None),
+    "412": ({CHANGED}, {CHANGED}, None),
+    "301": ({USAGE}, {USAGE}, None),
+    "html": ({UNSUPPORTED}, {UNSUPPORTED}, None),
+    "reset": ({OK}, {UNAVAILABLE}, None),
+    "cut": ({OK}, {UNAVAILABLE}, None),
+    "stall": ({DEADLINE}, {DEADLINE}, None),
+    "stall in body": ({DEADLINE}, {DEADLINE}, None),
+    "drip": ({DEADLINE}, {DEADLINE}, None),
+    "short": ({OK}, {UNSUPPORTED}, {UNSUPPORTED}),
+    "wrong range": ({OK}, {UNSUPPORTED}, {UNSUPPORTED}),
+    "wrong body": ({CORRUPT}, {CORRUPT}, None),
+    "wrong etag": ({CHANGED}, {CHANGED}, None),
+    "replaced": ({CHANGED}, {CHANGED}, {CHANGED, OK}),
+    "replaced unnoticed": ({CHANGED}, {CHANGED}, {CHANGED, OK}),
+}
+
+
+class Case:
+    """An archive of 30 parts, another of the same length, and what they hold."""
+
+    def __init__(self, directory: Path):
+        self.directory = directory
+        self.archives, self.listings = [], []
+        for which in range(2):
+            tree = directory / f"tree{which}"
+            make_tree(tree, which)
+            archive = directory / f"archive{which}"
+            snapshot(tree, archive)
+            self.archives.append(archive.read_bytes())
+            self.listings.append(listing(tree))
+        one, two = self.archives
+        assert len(one) == len(two) and (PARTS - 1) * 8 * MIB < len(one) <= PARTS * 8 * MIB
+        self.server = FaultServer(one, two)
+        self.runs = 0
+
+    def restore(self, *args: object, code: int | None = None) -> tuple[Done, float, Path]:
+        self.runs += 1
+        target = self.directory / f"target{self.runs}"
+        begun = time.monotonic()
+        done = burst(
+            "restore", "--json", *(() if "--stall-timeout" in args else ("--stall-timeout", STALL)), *args, "s3://bucket/key", target,
+            env=self.server.environment, code=code,
+        )  # fmt: skip
+        return done, time.monotonic() - begun, target
+
+
+def make_tree(root: Path, which: int) -> None:
+    """Files that lie in one part and in several, packed and as they are, links and small ones."""
+    (root / "sub").mkdir(parents=True)
+    big = noise(66 * MIB, which)
+    for n in range(24):
+        (root / f"sub/{n:02}").write_bytes(big[n * 65536 : 7 * MIB + n * 65536])
+        (root / f"sub/{n:02}-small").write_bytes(prose(5000, n))
+    (root / "big").write_bytes(big)
+    (root / "prose").write_bytes(prose(20 * MIB, 7))
+    (root / "link").symlink_to("sub/00")
+    (root / "hard").hardlink_to(root / "sub/01")
+    os.utime(root, (1, 1))
+    os.utime(root / "sub", (1, 1))
+
+
+@pytest.fixture(scope="module")
+def case(work: Path) -> Iterator[Case]:
+    """In memory, so that hundreds of restores do not wait for a disk."""
+    from btrfs_volume import libc, run
+
+    directory = work / "faults"
+    directory.mkdir()
+    run("mount", "-t", "tmpfs", "-o", "size=3g", "tmpfs", directory)
+    case = Case(directory)
+    yield case
+    case.server.close()
+    libc.umount2(os.fsencode(directory), 2)
+    print(f"restores: {case.runs}")
+
+
+def check(case: Case, done: Done, target: Path, allowed: set[int], first: int) -> None:
+    assert done.code in allowed, f"exit code {done.code}: {done.err}"
+    if done.code == OK:
+        report = json.loads(done.out)
+        assert report["complete"] and report["parts"] == PARTS, report
+        found: Listing = listing(target)
+        # A server that has another object from the first request on is simply a server of that object.
+        assert found == case.listings[0] or (first == 0 and found == case.listings[1])
+    else:
+        lines = done.err.splitlines()
+        assert len(lines) == 1 and lines[0].startswith("burst: "), done.err
+        assert "s3://bucket/key" in lines[0], lines[0]
+        assert not done.out
+        if target.exists():
+            assert (target / ".burst").is_dir() and "user.burst.restored" not in os.listxattr(target)
+
+
+def remove(target: Path) -> None:
+    import shutil
+
+    shutil.rmtree(target, ignore_errors=True)
+
+
+def test_nothing_wrong(case: Case):
+    """The measure of everything else."""
+    case.server.reset()
+    done, seconds, target = case.restore(code=0)
+    check(case, done, target, {OK}, 1)
+    assert json.loads(done.out)["repeated_requests"] == 0
+    assert case.server.seen == {"get": REQUESTS}
+    print(f"{seconds:.2f} s")
+    remove(target)
+
+
+@pytest.mark.parametrize("times", ["once", "from there on"])
+@pytest.mark.parametrize("fault", EXPECTED)
+def test_fault(fault: str, times: str, case: Case, some: Callable[[int, bool], list[int]]):
+    once, always, at_first = EXPECTED[fault]
+    slowest = 0.0
+    for first in some(REQUESTS, times == "once"):
+        case.server.reset(fault, first, 1 if times == "once" else ALWAYS)
+        done, seconds, target = case.restore()
+        slowest = max(slowest, seconds)
+        allowed = once if times == "once" else always
+        try:
+            check(case, done, target, at_first if first == 0 and at_first else allowed, first)
+            assert case.server.hits > 0
+            if done.code == OK and allowed == {OK}:
+                # 500 at the first request is no reason to repeat it: the server is asked in another way.
+                expected = 0 if fault == "500" and first == 0 else 1
+                assert json.loads(done.out)["repeated_requests"] == expected, done.out
+        except AssertionError as e:
+            raise AssertionError(f"{fault} {times}, request {first}: {e}") from e
+        assert seconds < LIMIT, f"{fault} {times}, request {first}: {seconds:.1f} s"
+        remove(target)
+    print(f"slowest: {slowest:.2f} s")
+
+
+def test_repeated_requests_are_told(case: Case):
+    case.server.reset("503", 5, 3)
+    target = case.directory / "told"
+    done = burst("restore", "s3://bucket/key", target, env=case.server.environment)
+    assert "3 requests failed and had to be repeated" in done.err, done.err
+    remove(target)
+
+
+def test_deadline(case: Case):
+    """Also if every single answer comes in time."""
+    case.server.reset("drip", 1, ALWAYS)
+    begun = time.monotonic()
+    done, _, target = case.restore("--stall-timeout", 600, "--deadline", 2, code=DEADLINE)
+    seconds = time.monotonic() - begun
+    assert "--deadline" in done.err
+    assert 2 <= seconds < 15, seconds
+    remove(target)
+
+
+def test_deadline_of_a_silent_pipe(tmp: Path):
+    """A call that does not come back: the process ends all the same."""
+    begun = time.monotonic()
+    process = start("restore", "--deadline", "1", "-", tmp / "t")
+    try:
+        assert process.wait(timeout=30) == DEADLINE
+    finally:
+        stop(process)
+    assert time.monotonic() - begun < 20

@@ -1,0 +1,64 @@
+"""Every hostile archive, restored as a file and from a pipe into a real BTRFS: the exit code of the manifest, no panic,
+nothing outside of the target, no target that looks complete and is not."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import corpus
+import pytest
+from btrfs_volume import Volume
+from harness import Place
+
+
+@pytest.fixture(scope="module")
+def place(work: Path) -> Iterator[Place]:
+    volume = Volume(work / "hostile", gib=8)
+    yield Place(volume)
+    volume.close()
+
+
+def attack(place: Place, tmp: Path, each: corpus.Hostile) -> list[str]:
+    """What was wrong about it, if anything."""
+    archive, wrong = tmp / "a.zip", []
+    archive.write_bytes(each.content)
+    ways: list[tuple[str, tuple[int, ...], Callable[[], tuple[int, str]]]] = [
+        ("file", each.codes, lambda: place.burst("restore", "--quiet", archive, place.target)),
+        ("pipe", each.pipe or each.codes, lambda: place.burst("restore", "-q", "-", place.target, stdin=each.content)),
+    ]
+    for how, codes, run in ways:
+        try:
+            code, err = run()
+            place.check(code, err)
+            assert code in codes, f"exit code {code}, not {codes}: {err[:300]}"
+            if code == 0 and each.holds is not None:
+                check_content(place, archive, each.holds)
+        except Exception as e:
+            wrong.append(f"{each.name} ({each.shows}), {how}: {e}")
+        place.clear()
+    return wrong
+
+
+def check_content(place: Place, archive: Path, content: bytes) -> None:
+    """The kernel reads back what it was given unseen; only a frame that does not decompress to what it says may differ,
+    which nothing but decompressing it can tell."""
+    code, err = place.burst("verify", "--quiet", "--content", archive)
+    if code == 0:
+        assert (place.target / "file").read_bytes() == content, "other content than the archive's"
+    else:
+        assert code == corpus.CORRUPT, err
+
+
+@pytest.mark.parametrize("group", corpus.GROUPS, ids=lambda g: g.__name__)
+def test_group(group: Callable[[], Iterator[corpus.Hostile]], place: Place, tmp: Path):
+    wrong, codes = [], Counter()
+    for each in group():
+        found = attack(place, tmp, each)
+        wrong += found
+        codes[not found] += 1
+    assert not wrong, f"{len(wrong)} wrong:\n" + "\n".join(wrong)
+    print(f"{group.__name__}: {codes.total()} archives")
+
+
+def test_there_are_enough():
+    assert sum(1 for _ in corpus.everything()) >= 150
