@@ -7,6 +7,7 @@ what the first thread does in the end, all that the others did.
 
 import os
 import re
+import signal
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -31,7 +32,7 @@ AT_FDCWD = -100
 ENCODED_WRITE = 0x40809440
 
 
-def record(command: list[str], environment: dict[str, str], target: Path, to: Path, work: Path) -> dict[str, int]:
+def record(command: list[str], target: Path, to: Path, work: Path) -> dict[str, int]:
     """Runs a restore into `target` and writes the list; how many calls of each name there are."""
     shim, trace = work / "announce.so", work / "trace"
     subprocess.run(["cc", "-O2", "-shared", "-fPIC", "-o", shim, ANNOUNCE], check=True)
@@ -40,7 +41,15 @@ def record(command: list[str], environment: dict[str, str], target: Path, to: Pa
     calls = ",".join(f"?{name}" for name in names)
     strace = ["strace", "-f", "--seccomp-bpf", "-q", "-X", "raw", "-xx", "-s", "70000", "-o", str(trace)]
     strace += ["-e", f"trace={calls}", "-e", f"raw={','.join(f'?{name}' for name in RAW)}", "-e", "signal=none"]
-    subprocess.run([*strace, "-E", f"LD_PRELOAD={shim}", *command], check=True, env=environment)
+    # A tracer that is killed lets the program go on: both are a group of their own.
+    traced = subprocess.Popen([*strace, "-E", f"LD_PRELOAD={shim}", *command], start_new_session=True)
+    try:
+        if status := traced.wait():
+            raise RuntimeError(f"{' '.join(command)}: exit code {status} under strace")
+    finally:
+        if traced.returncode is None:
+            os.killpg(traced.pid, signal.SIGKILL)
+            traced.wait()
     converter = Converter(str(target))
     with trace.open() as lines:
         for call in calls_of(lines):

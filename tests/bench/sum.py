@@ -1,7 +1,6 @@
 """Restore against the sum of its parts: the same download to nowhere, and the same system calls from memory."""
 
 import json
-import os
 import subprocess
 from pathlib import Path
 
@@ -52,7 +51,7 @@ def one_tree(run: Run, name: str, work: Path, fetch: Path, replay: Path) -> dict
         with target(work) as at:
             # Other paths than those of the replay would have another length.
             command = [part.replace("{}", str(at)) for part in burst.pipeline[0]]
-            counts = record(command, dict(os.environ), at / "tree", calls, work)
+            counts = record(command, at / "tree", calls, work)
             volumes.sync(at)
             wanted = listing(at / "tree")
             on_disk = volumes.used(at)

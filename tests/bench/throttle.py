@@ -3,7 +3,7 @@
 import contestants
 import volumes
 from common import Run, archive_of, medians, programs, restore, say, table, target
-from limits import blkio, device_of, enter_private_network, limited_writes, link
+from limits import NO_BLKIO, blkio, device_of, enter_private_network, limited_writes, link
 from sum import download
 
 NETWORK_GBITS = [1, 5]
@@ -14,7 +14,6 @@ PARTS_IN_FLIGHT = 16
 
 def measure(run: Run, work) -> dict:
     (fetch,) = programs("bench_fetch")
-    blkio()
     enter_private_network()
     results, rows = {}, []
     for name in [name for name in run.trees if name in TARGETS]:
@@ -50,7 +49,9 @@ def one_tree(run: Run, name: str, work, fetch) -> list[dict]:
     with volumes.nginx(work / "nginx", work / "objects") as url:
         network = rate(fetch, url, length)
         burst = contestants.burst(run.burst, url)
-        for megabytes in DISK_MEGABYTES:
+        if not blkio():
+            say(f"{name}: the disk is not measured: {NO_BLKIO}")
+        for megabytes in DISK_MEGABYTES if blkio() else []:
             disk = disk_rate(work, megabytes, run.quick)
             say(f"{name}: {megabytes} MB/s: a plain write gets {disk / 1e6:.0f} MB/s")
             runs = []
