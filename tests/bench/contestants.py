@@ -2,6 +2,7 @@
 
 import os
 import resource
+import signal
 import subprocess
 import tempfile
 import time
@@ -33,28 +34,38 @@ class Contestant:
         ]
         machine, begun = machine_cpu(), time.monotonic()
         cpu, rss = run_pipeline(commands)
-        before = own_system_time()
+        ended, before = time.monotonic(), own_system_time()
         volumes.sync(target)
         wall = time.monotonic() - begun
         cpu += own_system_time() - before
-        usage = os.statvfs(target)
         return {
             "wall": wall,
+            "exit": ended - begun,
             "cpu": cpu,
             "machine_cpu": machine_cpu() - machine,
             "rss": rss,
-            "disk": (usage.f_blocks - usage.f_bfree) * usage.f_frsize,
+            "disk": volumes.used(target),
         }
 
 
-def all_of(burst: Path, url: str) -> dict[str, Contestant]:
-    archive = ["s3://bench/tree.zip", "--endpoint-url", url, "--no-sign-request"]
+def burst(program: Path, url: str, *options: object) -> Contestant:
+    """A restore of the archive that make_archive or make_objects made."""
+    source = ["s3://bench/tree.zip", "--endpoint-url", url, "--no-sign-request"]
+    return Contestant("", [[str(program), "restore", "-q", *map(str, options), *source, "{}/tree"]])
+
+
+def burst_device(program: Path, url: str) -> Contestant:
+    """The same onto a blank device."""
+    source = ["s3://bench/tree.zip", "--endpoint-url", url, "--no-sign-request"]
+    command = [str(program), "restore", "-q", "--device", "{device}", *source, "{}"]
+    return Contestant("", [command], blank=True, tree=".")
+
+
+def all_of(program: Path, url: str) -> dict[str, Contestant]:
     curl = ["curl", "-sSf"]
     return {
-        "burst": Contestant("", [[str(burst), "restore", "-q", *archive, "{}/tree"]]),
-        "image": Contestant(
-            "", [[str(burst), "restore", "-q", "--device", "{device}", *archive, "{}"]], blank=True, tree="."
-        ),
+        "burst": burst(program, url),
+        "image": burst_device(program, url),
         "receive": Contestant("", [[*curl, f"{url}/bench/tree.stream"], ["btrfs", "-q", "receive", "{}"]]),
         "tar": Contestant(
             "compress=zstd:3",
@@ -68,9 +79,9 @@ def all_of(burst: Path, url: str) -> dict[str, Contestant]:
     }
 
 
-def make_objects(burst: Path, tree: Path, to: Path) -> dict[str, int]:
+def make_objects(program: Path, tree: Path, to: Path) -> dict[str, int]:
     """The three forms of the tree; their sizes in bytes."""
-    volumes.run(burst, "snapshot", "-q", tree, to / "tree.zip")
+    volumes.run(program, "snapshot", "-q", tree, to / "tree.zip")
     volumes.run("btrfs", "-q", "property", "set", "-ts", tree, "ro", "true")
     volumes.run("btrfs", "-q", "send", "--proto", "2", "--compressed-data", "-f", to / "tree.stream", tree)
     tar = ["tar", "-c", "--sort=name", "--numeric-owner", "--xattrs", "--acls", "-C", str(tree), "."]
@@ -82,6 +93,13 @@ def make_objects(burst: Path, tree: Path, to: Path) -> dict[str, int]:
     return {file.name: file.stat().st_size for file in sorted(to.iterdir())}
 
 
+def timed(commands: list[list[str]]) -> tuple[float, float, int]:
+    """Wall and CPU seconds and peak RSS of a pipeline that needs no file system."""
+    begun = time.monotonic()
+    cpu, rss = run_pipeline(commands)
+    return time.monotonic() - begun, cpu, rss
+
+
 def run_pipeline(commands: list[list[str]]) -> tuple[float, int]:
     """CPU seconds of all processes, and the sum of their peak RSS in bytes; a failing one is an error."""
     with tempfile.TemporaryDirectory() as directory:
@@ -90,19 +108,28 @@ def run_pipeline(commands: list[list[str]]) -> tuple[float, int]:
         for number, (command, note) in enumerate(zip(commands, notes, strict=True)):
             last = number == len(commands) - 1
             stdin = processes[-1].stdout if processes else subprocess.DEVNULL
+            # A session of its own, so that all of it can be stopped.
             # A child begins with the peak RSS of what started it: let that be a small program, not this one.
             timed = ["/usr/bin/time", "-q", "-f", "%M", "-o", str(note), *command]
-            processes.append(subprocess.Popen(timed, stdin=stdin, stdout=None if last else subprocess.PIPE))
+            stdout = None if last else subprocess.PIPE
+            processes.append(subprocess.Popen(timed, stdin=stdin, stdout=stdout, start_new_session=True))
             if number:
                 # Only the next command holds the pipe, so that its end is noticed.
                 processes[number - 1].stdout.close()
         cpu, failed = 0.0, []
-        for process, command in zip(processes, commands, strict=True):
-            _, status, usage = os.wait4(process.pid, 0)
-            process.returncode = os.waitstatus_to_exitcode(status)
-            cpu += usage.ru_utime + usage.ru_stime
-            if process.returncode:
-                failed.append(f"{' '.join(command)}: exit code {process.returncode}")
+        try:
+            for process, command in zip(processes, commands, strict=True):
+                _, status, usage = os.wait4(process.pid, 0)
+                process.returncode = os.waitstatus_to_exitcode(status)
+                cpu += usage.ru_utime + usage.ru_stime
+                if process.returncode:
+                    failed.append(f"{' '.join(command)}: exit code {process.returncode}")
+        finally:
+            # This program was told to stop.
+            for process in processes:
+                if process.returncode is None:
+                    os.killpg(process.pid, signal.SIGKILL)
+                    process.wait()
         if failed:
             raise RuntimeError("; ".join(failed))
         return cpu, sum(int(note.read_text()) * 1024 for note in notes)

@@ -40,10 +40,13 @@ def selection(limit: int) -> Iterator[str]:
 
 def big_tree(to: Path, quick: bool) -> None:
     """One file that zstd makes about 1.8 times smaller."""
-    size = (256 << 20) if quick else (2 << 30)
+    big_file(to / "big", (256 << 20) if quick else (2 << 30))
+
+
+def big_file(at: Path, size: int) -> None:
     piece, text = 4 << 20, text_pool()
     order = random.Random(2)
-    with (to / "big").open("wb") as file:
+    with at.open("wb") as file:
         # Pieces of the pool come again further back than any window of zstd -3 sees.
         for _ in range(size // piece):
             at = order.randrange(len(text) - piece)

@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import shutil
 import socket
 import subprocess
 import time
@@ -87,7 +88,9 @@ pid {work}/pid;
 error_log {work}/error.log;
 events {{ worker_connections 512; }}
 http {{
-    access_log off;
+    # Seconds since 1970 at the end of an answer, and which bytes it was about.
+    log_format ranges '$msec $http_range';
+    access_log {log};
     sendfile on;
     tcp_nopush on;
     default_type application/octet-stream;
@@ -96,7 +99,7 @@ http {{
     fastcgi_temp_path {work}/fastcgi;
     uwsgi_temp_path {work}/uwsgi;
     scgi_temp_path {work}/scgi;
-    server {{ listen 127.0.0.1:{port}; root {objects}; }}
+    server {{ listen {address}:{port}; root {objects}; }}
 }}
 """
 
@@ -107,11 +110,11 @@ def free_port() -> int:
         return free.getsockname()[1]
 
 
-def wait_for(port: int, server: subprocess.Popen) -> None:
+def wait_for(port: int, server: subprocess.Popen, address: str = "127.0.0.1") -> None:
     """Until the server listens; an error if it ends."""
     for _ in range(100):
         with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
+            if probe.connect_ex((address, port)) == 0:
                 return
         if server.poll() is not None:
             break
@@ -121,19 +124,31 @@ def wait_for(port: int, server: subprocess.Popen) -> None:
 
 
 @contextmanager
-def nginx(work: Path, objects: Path) -> Iterator[str]:
-    """Serves a directory on a free port of this machine."""
+def nginx(
+    work: Path, objects: Path, address: str = "127.0.0.1", within: tuple[str, ...] = (), log: Path | None = None
+) -> Iterator[str]:
+    """Serves a directory on a free port; `within` is a command that runs it in another namespace."""
     work.mkdir()
     port = free_port()
     configuration = work / "nginx.conf"
-    configuration.write_text(CONFIGURATION.format(work=work, objects=objects, port=port))
-    server = subprocess.Popen(["nginx", "-c", configuration, "-e", work / "error.log"], stdin=subprocess.DEVNULL)
+    logged = f"{log} ranges" if log else "off"
+    text = CONFIGURATION.format(work=work, objects=objects, address=address, port=port, log=logged)
+    configuration.write_text(text)
+    command = [*within, "nginx", "-c", configuration, "-e", work / "error.log"]
+    server = subprocess.Popen(command, stdin=subprocess.DEVNULL)
     try:
-        wait_for(port, server)
-        yield f"http://127.0.0.1:{port}"
+        wait_for(port, server, address)
+        yield f"http://{address}:{port}"
     finally:
         server.terminate()
         server.wait()
+        shutil.rmtree(work)
+
+
+def used(at: Path) -> int:
+    """Bytes that a file system holds."""
+    usage = os.statvfs(at)
+    return (usage.f_blocks - usage.f_bfree) * usage.f_frsize
 
 
 def sync(at: Path) -> None:

@@ -1,0 +1,82 @@
+"""A network of two namespaces whose link has a rate, and a limit on what is written to a block device."""
+
+import ctypes
+import os
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import volumes
+
+CLONE_NEWNET = 0x40000000
+NO_BLKIO = "limiting the disk needs the blkio controller of cgroup version 1"
+CLIENT, SERVER = "10.77.0.1", "10.77.0.2"
+
+
+def enter_private_network() -> None:
+    """From here on this process has a network of its own, which ends with it."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.unshare(CLONE_NEWNET):
+        raise OSError(ctypes.get_errno(), "unshare: a network namespace of its own")
+    volumes.run("ip", "link", "set", "lo", "up")
+
+
+@contextmanager
+def link() -> Iterator[tuple[str, tuple[str, ...], Callable[[int], None]]]:
+    """A second network namespace: the address there, the command that runs something there, and what sets the rate of
+    what it sends here, in Mbit/s."""
+    # It ends when its input does, also if this process is killed; then the namespace and the link are gone.
+    holder = subprocess.Popen(
+        ["unshare", "--net", "sh", "-c", "echo ready; exec cat"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    try:
+        holder.stdout.readline()
+        within = ("nsenter", f"--net=/proc/{holder.pid}/ns/net")
+        volumes.run("ip", "link", "add", "here", "type", "veth", "peer", "name", "there", "netns", holder.pid)
+        for command, device, address in (((), "here", CLIENT), (within, "there", SERVER)):
+            volumes.run(*command, "ip", "address", "add", f"{address}/24", "dev", device)
+            volumes.run(*command, "ip", "link", "set", device, "up")
+
+        def limit(megabits: int) -> None:
+            # What two milliseconds bring may come at once: the timers that refill the bucket are not finer.
+            burst = max(256 << 10, megabits * 1_000_000 // 8 // 500)
+            bucket = ["rate", f"{megabits}mbit", "burst", str(burst), "latency", "50ms"]
+            volumes.run(*within, "tc", "qdisc", "replace", "dev", "there", "root", "tbf", *bucket)
+
+        yield SERVER, within, limit
+    finally:
+        holder.stdin.close()
+        holder.wait()
+
+
+def device_of(mounted: Path) -> str:
+    """MAJOR:MINOR of the device that is mounted there; BTRFS itself shows another one."""
+    command = ["findmnt", "--noheadings", "--output", "SOURCE", "--target", mounted]
+    found = subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+    number = os.stat(found).st_rdev
+    return f"{os.major(number)}:{os.minor(number)}"
+
+
+def blkio() -> Path | None:
+    """The file that limits writes, of the root group: kernel threads write for everyone, and are in that group.
+    None with cgroup version 2 alone, which limits no such writes."""
+    for line in Path("/proc/mounts").read_text().splitlines():
+        _, place, kind, options = line.split()[:4]
+        file = Path(place, "blkio.throttle.write_bps_device")
+        if kind == "cgroup" and "blkio" in options.split(",") and file.exists():
+            return file
+    return None
+
+
+@contextmanager
+def limited_writes(device: str, bytes_per_second: int) -> Iterator[None]:
+    file = blkio()
+    if file is None:
+        raise RuntimeError(NO_BLKIO)
+    file.write_text(f"{device} {bytes_per_second}\n")
+    try:
+        yield
+    finally:
+        # The device number is used again.
+        file.write_text(f"{device} 0\n")
