@@ -20,7 +20,7 @@ use nix::sys::time::TimeSpec;
 use nix::unistd::{Gid, Uid};
 
 use super::beneath::{one_name, open_handle};
-use super::retry;
+use super::{permissions, retry};
 
 /// Name and value of extended attributes, sorted by name.
 pub type Xattrs = Vec<(Vec<u8>, Vec<u8>)>;
@@ -200,10 +200,6 @@ fn time(seconds: i64, nanos: u32) -> io::Result<TimeSpec> {
         return Err(Errno::EINVAL.into());
     }
     Ok(TimeSpec::new(seconds, nanos.into()))
-}
-
-fn permissions(mode: u32) -> Mode {
-    Mode::from_bits_truncate(mode & 0o7777)
 }
 
 #[cfg(test)]

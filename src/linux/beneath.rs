@@ -15,7 +15,7 @@ use nix::libc;
 use nix::sys::stat::{FileStat, Mode, SFlag};
 use nix::unistd::UnlinkatFlags;
 
-use super::retry;
+use super::{permissions, retry};
 
 /// The directory everything is created beneath.
 #[derive(Debug)]
@@ -154,10 +154,6 @@ pub(super) fn one_name(name: &[u8]) -> nix::Result<&[u8]> {
         return Err(Errno::EINVAL);
     }
     Ok(name)
-}
-
-fn permissions(mode: u32) -> Mode {
-    Mode::from_bits_truncate(mode & 0o7777)
 }
 
 #[cfg(test)]

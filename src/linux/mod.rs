@@ -10,6 +10,7 @@ use std::os::fd::BorrowedFd;
 
 use nix::errno::Errno;
 use nix::mount::MsFlags;
+use nix::sys::stat::Mode;
 
 /// Writes all of `bytes` at `offset`, over short writes and EINTR. The file position does not move.
 pub fn pwrite_all(file: BorrowedFd<'_>, offset: u64, bytes: &[u8]) -> io::Result<()> {
@@ -36,6 +37,16 @@ pub fn retry<T>(mut call: impl FnMut() -> nix::Result<T>) -> nix::Result<T> {
             result => return result,
         }
     }
+}
+
+/// Whether an error is one of these.
+pub fn is_errno(error: &io::Error, errnos: &[Errno]) -> bool {
+    error.raw_os_error().is_some_and(|errno| errnos.contains(&Errno::from_raw(errno)))
+}
+
+/// Permission bits, set-user-ID, set-group-ID and sticky; nothing else of a mode.
+fn permissions(mode: u32) -> Mode {
+    Mode::from_bits_truncate(mode & 0o7777)
 }
 
 /// Makes everything written so far to the file system that `file` is on durable, and reports late write errors.

@@ -8,7 +8,7 @@ use nix::errno::Errno;
 
 use super::report::Counters;
 use crate::format::{Attributes, Xattr};
-use crate::linux::attributes;
+use crate::linux::{attributes, is_errno};
 
 const CAPABILITY: &[u8] = b"security.capability";
 
@@ -96,7 +96,7 @@ fn mode_to_set(a: &Attributes, owned: bool, counters: &Counters) -> u32 {
 
 fn owner(result: io::Result<()>, privileges: &Privileges, counters: &Counters) -> io::Result<bool> {
     match result {
-        Err(e) if !privileges.is_root && is(&e, &[Errno::EPERM, Errno::EINVAL]) => {
+        Err(e) if !privileges.is_root && is_errno(&e, &[Errno::EPERM, Errno::EINVAL]) => {
             counters.notice("owner not restored: only root can");
             Ok(false)
         }
@@ -106,7 +106,7 @@ fn owner(result: io::Result<()>, privileges: &Privileges, counters: &Counters) -
 
 fn xattr(result: io::Result<()>, name: &[u8], privileges: &Privileges, counters: &Counters) -> io::Result<()> {
     match result {
-        Err(e) if !privileges.is_root && is(&e, &[Errno::EPERM, Errno::EACCES, Errno::EOPNOTSUPP]) => {
+        Err(e) if !privileges.is_root && is_errno(&e, &[Errno::EPERM, Errno::EACCES, Errno::EOPNOTSUPP]) => {
             let class = name.split(|&b| b == b'.').next().unwrap_or_default();
             counters.notice(&format!("extended attribute {}.* not restored: {e}", class.escape_ascii()));
             Ok(())
@@ -124,8 +124,4 @@ fn capabilities_last(xattrs: &[Xattr]) -> impl Iterator<Item = (&[u8], &[u8])> {
         xattrs.iter().filter(move |(name, _)| (name == CAPABILITY) == last).map(|(n, v)| (n.as_slice(), v.as_slice()))
     };
     of(false).chain(of(true))
-}
-
-fn is(error: &io::Error, errnos: &[Errno]) -> bool {
-    error.raw_os_error().is_some_and(|errno| errnos.contains(&Errno::from_raw(errno)))
 }

@@ -10,7 +10,7 @@ use super::report::{Counters, add};
 use crate::btrfs::{encoded_write, encoded_write_pays};
 use crate::format::limits::FRAME_CONTENT_MAX;
 use crate::format::part_reader::{Piece, PieceKind};
-use crate::linux::pwrite_all;
+use crate::linux::{is_errno, pwrite_all};
 
 /// Writes pieces; one for each worker, because it owns a decompressor and its output buffer.
 pub struct ExtentWriter<'a> {
@@ -57,7 +57,7 @@ impl<'a> ExtentWriter<'a> {
                     return Ok(());
                 }
                 // EINVAL: a NOCOW file. ENOSPC: no contiguous room for this extent, pages may still fit.
-                Err(e) if is(&e, &[Errno::EINVAL, Errno::ENOTTY, Errno::ENOSPC]) => {
+                Err(e) if is_errno(&e, &[Errno::EINVAL, Errno::ENOTTY, Errno::ENOSPC]) => {
                     add(&self.counters.refused_frames, 1)
                 }
                 Err(e) => return Err(e),
@@ -72,8 +72,4 @@ impl<'a> ExtentWriter<'a> {
         }
         pwrite_all(file, offset, &self.content)
     }
-}
-
-fn is(error: &io::Error, errnos: &[Errno]) -> bool {
-    error.raw_os_error().is_some_and(|errno| errnos.contains(&Errno::from_raw(errno)))
 }
