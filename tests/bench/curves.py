@@ -8,7 +8,7 @@ import scale
 import svg
 import trees
 import volumes
-from common import Run, medians, restore, say, snapshot, source, table
+from common import Run, archive_of, medians, restore, say, snapshot, source, table
 
 IN_FLIGHT = [1, 2, 4, 8, 16, 32]
 WORKERS = [1, 2, 4]
@@ -21,13 +21,15 @@ def measure(run: Run, work: Path) -> dict:
     results = {
         "size": over_trees(run, work, [32, 64] if run.quick else MEGABYTES, big),
         "entries": over_trees(run, work, [500, 2_000] if run.quick else ENTRIES, scale.make),
-        **over_options(run, work),
+        **over_options(run, work, "os"),
+        **over_options(run, work, "big"),
         "level": over_levels(run, work),
     }
     show("size", results["size"], "MB of content in one file", run.plots, log=True)
     show("entries", results["entries"], "files of 100 to 2000 bytes", run.plots, log=True)
-    show("in-flight", results["in-flight"], "requests in flight, /usr", run.plots, log=True)
-    show("workers", results["workers"], "workers, /usr", run.plots, log=True)
+    for name, tree in (("os", "/usr"), ("big", "one large file")):
+        for option, words in (("in-flight", "requests in flight"), ("workers", "workers")):
+            show(f"{option}-{name}", results[f"{option}-{name}"], f"{words}, {tree}", run.plots, log=True)
     show("level", results["level"], "zstd level, /usr", run.plots, log=False)
     if run.plots:
         print(f"plots: {run.plots}/restore-*.svg", flush=True)
@@ -48,13 +50,12 @@ def over_trees(run: Run, work: Path, values: list[int], make: Callable[[Path, in
     return results
 
 
-def over_options(run: Run, work: Path) -> dict[str, dict[int, dict]]:
+def over_options(run: Run, work: Path, name: str) -> dict[str, dict[int, dict]]:
     with volumes.memory(work):
-        with source(work, lambda tree: trees.os_tree(tree, run.quick)) as tree:
-            snapshot(run, tree, work)
+        archive_of(run, name, work)
         in_flight = {n: ["--in-flight", n] for n in ([1, 16] if run.quick else IN_FLIGHT)}
         workers = {n: ["--workers", n] for n in ([1, 2] if run.quick else WORKERS)}
-        return {"in-flight": restores(run, work, in_flight), "workers": restores(run, work, workers)}
+        return {f"in-flight-{name}": restores(run, work, in_flight), f"workers-{name}": restores(run, work, workers)}
 
 
 def over_levels(run: Run, work: Path) -> dict[int, dict]:

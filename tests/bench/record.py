@@ -19,14 +19,17 @@ ANNOUNCE = Path(__file__).parent / "floors" / "announce.c"
 OLD_NAMES = ["open", "creat", "mkdir", "mknod", "symlink", "link", "unlink", "rmdir", "rename", "chmod", "chown"]
 REPLAYED = (
     "openat openat2 mkdirat mknodat symlinkat linkat unlinkat renameat ftruncate fchown fchownat fchmod fchmodat "
-    "fsetxattr setxattr fremovexattr utimensat close syncfs fsync pwrite64 write ioctl"
+    "fsetxattr setxattr fremovexattr utimensat close syncfs fsync pwrite64 write ioctl fcntl"
 ).split()
 UNKNOWN = (
     "lchown lsetxattr lremovexattr removexattr renameat2 truncate fallocate writev pwritev pwritev2 copy_file_range "
-    "sendfile splice dup dup2 dup3 fdatasync sync_file_range"
+    "sendfile splice dup dup2 dup3 fdatasync sync_file_range io_uring_enter"
 ).split()
 RAW = ["pwrite64", "ioctl", "writev", "pwritev", "pwritev2"]
 FINISHING = ["ftruncate", "fchown", "fchmod", "fsetxattr", "fremovexattr", "utimensat"]
+
+# F_DUPFD, F_DUPFD_CLOEXEC
+DUPLICATING = [0, 1030]
 
 AT_FDCWD = -100
 ENCODED_WRITE = 0x40809440
@@ -227,7 +230,10 @@ class Converter:
             times = [int(n) for n in re.findall(r"tv_n?sec=(-?\d+)", args[2])]
             wire.append("b" + b"".join(n.to_bytes(8, "little", signed=True) for n in times).hex() if times else "n0")
             numbers(args[3])
-        elif name in UNKNOWN and args and re.fullmatch(r"-?\w+", args[0]) and number(args[0]) in self.handles:
+        elif name == "fcntl" and number(args[1]) in DUPLICATING and descriptor(args[0]):
+            mine = numbers(*args[1:])
+            paths.append(used[0].path)
+        elif name in UNKNOWN and (name.startswith("io_uring") or any(self.is_handle(word) for word in args[:3])):
             raise RuntimeError(f"the replay does not know {name}")
         else:
             return None
@@ -239,7 +245,7 @@ class Converter:
         if name in FINISHING:
             # What others write would change the time again.
             needs += [use for handle in used for use in handle.users.items()]
-        opened = name in ("openat", "openat2") and result >= 0
+        opened = name in ("openat", "openat2", "fcntl") and result >= 0
         if opened:
             want = f"d{self.slots}"
         at = self.append(tid, " ".join([name, want, *wire]), needs)
@@ -253,6 +259,9 @@ class Converter:
             self.makers[paths[-1]] = at
         if opened and paths[0] not in self.makers:
             self.makers[paths[0]] = at
+
+    def is_handle(self, word: str) -> bool:
+        return re.fullmatch(r"0x[0-9a-f]+|[0-9]+", word) is not None and number(word) in self.handles
 
     def maker(self, path: str) -> tuple[int, int] | None:
         """The call that made the nearest of it and what is above it."""

@@ -184,6 +184,7 @@ fn number(name: &str) -> Result<c_long> {
         "fchmodat" => libc::SYS_fchmodat,
         "fchown" => libc::SYS_fchown,
         "fchownat" => libc::SYS_fchownat,
+        "fcntl" => libc::SYS_fcntl,
         "fremovexattr" => libc::SYS_fremovexattr,
         "fsetxattr" => libc::SYS_fsetxattr,
         "fsync" => libc::SYS_fsync,
