@@ -13,6 +13,8 @@ use nix::libc;
 use nix::sys::stat::Mode;
 use nix::sys::statfs::{BTRFS_SUPER_MAGIC, fstatfs};
 
+use crate::linux::retry;
+
 use super::encoded_io::encoded_write;
 
 /// The only sector size encoded frames are made for: their lengths are multiples of it.
@@ -60,11 +62,11 @@ nix::ioctl_read!(ioctl_get_flags, b'f', 1, libc::c_long);
 /// Errors are those of a directory one cannot write to at all (EROFS, EACCES, ENOSPC, EIO).
 pub fn probe(dir: BorrowedFd<'_>) -> io::Result<EncodedSupport> {
     let unsupported = |reason: &str| Ok(EncodedSupport::Unsupported(reason.to_owned()));
-    if fstatfs(dir)?.filesystem_type() != BTRFS_SUPER_MAGIC {
+    if retry(|| fstatfs(dir))?.filesystem_type() != BTRFS_SUPER_MAGIC {
         return unsupported("the directory is not on BTRFS");
     }
     let flags = OFlag::O_TMPFILE | OFlag::O_RDWR | OFlag::O_CLOEXEC;
-    let file = File::from(openat(dir, c".", flags, Mode::S_IRUSR | Mode::S_IWUSR)?);
+    let file = File::from(retry(|| openat(dir, c".", flags, Mode::S_IRUSR | Mode::S_IWUSR))?);
     let sector_size = sector_size(file.as_fd())?;
     if sector_size != SECTOR_SIZE {
         return Ok(EncodedSupport::Unsupported(format!(
@@ -107,7 +109,7 @@ fn sector_size(file: BorrowedFd<'_>) -> io::Result<u32> {
     };
     // SAFETY: the argument must be a writable struct of the size in the ioctl number (asserted above); the
     // kernel fills it and keeps no reference.
-    unsafe { ioctl_fs_info(file.as_raw_fd(), &mut info) }?;
+    retry(|| unsafe { ioctl_fs_info(file.as_raw_fd(), &mut info) })?;
     Ok(info.sectorsize)
 }
 

@@ -49,6 +49,16 @@ fn permissions(mode: u32) -> Mode {
     Mode::from_bits_truncate(mode & 0o7777)
 }
 
+/// [`retry`] for calls of the standard library, which repeats only reads, writes and opens itself.
+pub fn retry_io<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    loop {
+        match call() {
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            result => return result,
+        }
+    }
+}
+
 /// Makes everything written so far to the file system that `file` is on durable, and reports late write errors.
 pub fn syncfs(file: BorrowedFd<'_>) -> io::Result<()> {
     Ok(retry(|| nix::unistd::syncfs(file))?)

@@ -20,6 +20,7 @@ mod mounted;
 mod pipe;
 mod pipeline;
 mod report;
+mod room;
 mod selection;
 mod target;
 mod verify;
@@ -68,6 +69,10 @@ pub fn restore(
 ) -> Result<Report> {
     let selection = Selection::new(&options.paths, archive)?;
     let root = archive.root_attributes()?;
+    // What is there already may be replaced, which makes room; of a part of the archive nothing is known yet.
+    if selection.is_everything() && !options.into_existing {
+        room::check(target, &archive.index.trailer)?;
+    }
     let target = target::Target::prepare(target, options.into_existing, root.is_some())?;
     let sink = mounted::MountedSink::new(&target, archive, options)?;
     let fetched = pipeline::run(archive, &selection, &sink, &options.pipeline, progress, stop)?;

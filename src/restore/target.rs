@@ -12,7 +12,7 @@ use crate::error::{Error, Kind, Result};
 use crate::format::Attributes;
 use crate::format::limits::COMPLETION_MARKER;
 use crate::linux::beneath::{self, Beneath};
-use crate::linux::{attributes, retry, syncfs};
+use crate::linux::{attributes, retry, retry_io, syncfs};
 
 /// Directory in the target that exists while a restore runs, and stays when it fails.
 pub const STATE_DIRECTORY: &str = ".burst";
@@ -34,23 +34,30 @@ impl Target {
     /// Makes the target if it is absent, checks that it is empty (or may be merged into), and marks it as begun.
     pub fn prepare(path: &Path, into_existing: bool, replaces_root: bool) -> Result<Target> {
         let shown = path.display();
-        match fs::DirBuilder::new().mode(0o700).create(path) {
+        match retry_io(|| fs::DirBuilder::new().mode(0o700).create(path)) {
             Ok(()) => {}
             Err(e) if e.kind() == ErrorKind::AlreadyExists => {}
             Err(e) => return Err(Error::io(format!("create the target {shown}"), e)),
         }
         let root = Beneath::open(path).map_err(|e| Error::io(format!("open the target {shown}"), e))?;
         let state = path.join(STATE_DIRECTORY);
-        let mut occupied = None;
-        for entry in fs::read_dir(path).map_err(|e| Error::io(format!("list the target {shown}"), e))? {
-            let name = entry.map_err(|e| Error::io(format!("list the target {shown}"), e))?.file_name();
-            // What mkfs.ext4 leaves in an empty file system.
-            if name != "lost+found" {
-                occupied = Some(name);
-                break;
+        let first = || {
+            for entry in fs::read_dir(path)? {
+                let name = entry?.file_name();
+                // What mkfs.ext4 leaves in an empty file system.
+                if name != "lost+found" {
+                    return Ok(Some(name));
+                }
             }
-        }
-        if let Ok(found) = state.symlink_metadata() {
+            Ok(None)
+        };
+        let occupied = retry_io(first).map_err(|e| Error::io(format!("list the target {shown}"), e))?;
+        let found = match retry_io(|| state.symlink_metadata()) {
+            Ok(found) => Some(found),
+            Err(e) if e.kind() == ErrorKind::NotFound => None,
+            Err(e) => return Err(Error::io(format!("look at {}", state.display()), e)),
+        };
+        if let Some(found) = found {
             if !found.is_dir() {
                 let message = format!("the target {shown} has a {STATE_DIRECTORY} that is not a directory: remove it");
                 return Err(Error::new(Kind::TargetInUse, message));
@@ -71,7 +78,7 @@ impl Target {
             );
             return Err(Error::new(Kind::TargetInUse, message));
         }
-        match fs::DirBuilder::new().mode(0o700).create(&state) {
+        match retry_io(|| fs::DirBuilder::new().mode(0o700).create(&state)) {
             Err(e) if e.kind() != ErrorKind::AlreadyExists => {
                 return Err(Error::io(format!("create {}", state.display()), e));
             }
@@ -82,7 +89,7 @@ impl Target {
         if replaces_root {
             let _ = xattr_remove(&root, DEFAULT_ACL);
         }
-        let metadata = fs::metadata(path).map_err(|e| Error::io(format!("stat {shown}"), e))?;
+        let metadata = retry_io(|| fs::metadata(path)).map_err(|e| Error::io(format!("stat {shown}"), e))?;
         let has_default_acl = attributes::list_xattrs(root.as_fd())
             .map_err(|e| Error::io(format!("read the extended attributes of {shown}"), e))?
             .iter()
@@ -120,7 +127,7 @@ impl Target {
         // The kernel reports here what went wrong while it wrote in the background.
         step("write to disk", syncfs(self.root.as_fd()))?;
         let state = self.state_directory();
-        fs::remove_dir_all(&state).map_err(|e| Error::io(format!("remove {}", state.display()), e))?;
+        retry_io(|| fs::remove_dir_all(&state)).map_err(|e| Error::io(format!("remove {}", state.display()), e))?;
         if let Some(root) = root {
             apply_root(&self.root, root).map_err(|e| Error::io(format!("set the attributes of {shown}"), e))?;
         }

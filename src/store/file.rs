@@ -14,6 +14,7 @@ use tempfile::NamedTempFile;
 
 use super::{ArchiveSink, ArchiveSource, Bytes, Deliver, TAIL_BYTES, check_range};
 use crate::error::{Error, Kind, Result};
+use crate::linux::retry_io;
 
 /// Threads that read for [`ArchiveSource::start`]: enough to keep a disk's queue busy, few enough that
 /// the data they read does not push each other out of the processor's cache.
@@ -50,7 +51,7 @@ impl FileSource {
             .custom_flags(nix::libc::O_NONBLOCK)
             .open(path)
             .map_err(|e| Error::io(what(), e))?;
-        let metadata = file.metadata().map_err(|e| Error::io(what(), e))?;
+        let metadata = retry_io(|| file.metadata()).map_err(|e| Error::io(what(), e))?;
         let kind = metadata.file_type();
         let (len, stamp) = if kind.is_file() {
             (metadata.len(), Some(stamp_of(&metadata)))
@@ -154,7 +155,7 @@ impl Shared {
         let read = self.file.read_exact_at(&mut buffer, range.start);
         // Looked at after the read, so that bytes of another version are never delivered as this one's.
         if let Some(stamp) = self.stamp {
-            let now = self.file.metadata().map_err(|e| Error::io(what(), e))?;
+            let now = retry_io(|| self.file.metadata()).map_err(|e| Error::io(what(), e))?;
             if stamp_of(&now) != stamp {
                 let message = format!("{}: the file changed while it was read", self.path.display());
                 return Err(Error::new(Kind::ObjectChanged, message));
