@@ -15,7 +15,7 @@ use std::path::Path;
 use nix::errno::Errno;
 use nix::fcntl::AtFlags;
 use nix::libc;
-use nix::sys::stat::{FchmodatFlags, Mode, UtimensatFlags};
+use nix::sys::stat::{FchmodatFlags, UtimensatFlags};
 use nix::sys::time::TimeSpec;
 use nix::unistd::{Gid, Uid};
 
