@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use clap::Args;
@@ -58,7 +59,8 @@ pub fn run(args: ImageCommandArgs) -> Result<()> {
     let report = image(&archive, destination, &options, &|n| bar.inc(n), &stop)?;
     bar.finish_and_clear();
     if !args.quiet {
-        summary(&report, &args.file, begun, args.json);
+        let repeated = s3.repeated.load(Ordering::Relaxed);
+        summary(&report, &args.file, &location, begun, repeated, args.json);
     }
     Ok(())
 }

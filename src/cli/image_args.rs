@@ -10,6 +10,7 @@ use clap::{Args, ValueEnum};
 use super::output::{bytes, count, rate};
 use crate::error::{Error, Result};
 use crate::restore::{ImageOptions, ImageReport, MetadataProfile, PipelineOptions};
+use crate::store::Location;
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum MetadataArg {
@@ -67,29 +68,16 @@ impl ImageArgs {
 }
 
 /// Prints what was made.
-pub fn summary(report: &ImageReport, on: &Path, begun: Instant, json: bool) {
+pub fn summary(report: &ImageReport, on: &Path, source: &Location, begun: Instant, repeated: u64, json: bool) {
     let (r, s, time) = (&report.restored, &report.sizes, begun.elapsed());
     let uuid = show_uuid(&report.uuid);
     if json {
-        let value = serde_json::json!({
-            "target": String::from_utf8_lossy(on.as_os_str().as_encoded_bytes()),
-            "uuid": uuid,
-            "files": r.files,
-            "directories": r.directories,
-            "symlinks": r.symlinks,
-            "hard_links": r.hard_links,
-            "nodes": r.nodes,
-            "content_bytes": r.content_bytes,
-            "archive_bytes": r.fetched.bytes,
-            "parts": r.fetched.parts,
-            "encoded_frames": r.encoded_frames,
-            "decoded_frames": r.decoded_frames,
-            "device_bytes": s.device,
-            "data_bytes": s.data,
-            "metadata_bytes": s.metadata,
-            "chunks": s.chunks,
-            "seconds": time.as_secs_f64(),
-        });
+        let mut value = super::restore::json(r, on, source, begun, repeated);
+        value["uuid"] = uuid.into();
+        value["device_bytes"] = s.device.into();
+        value["data_bytes"] = s.data.into();
+        value["metadata_bytes"] = s.metadata.into();
+        value["chunks"] = s.chunks.into();
         println!("{value}");
         return;
     }
@@ -113,6 +101,7 @@ pub fn summary(report: &ImageReport, on: &Path, begun: Instant, json: bool) {
         bytes(r.encoded_bytes),
         r.decoded_frames,
     );
+    super::restore::say_repeated(repeated);
 }
 
 /// In the form 8-4-4-4-12.

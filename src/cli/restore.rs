@@ -122,7 +122,8 @@ fn run_device(args: RestoreArgs) -> Result<()> {
         mount(&device, target, args.mount_options.as_deref().unwrap_or_default())?;
     }
     if args.json || !args.quiet {
-        super::image_args::summary(&report, &device, begun, args.json);
+        let repeated = s3.repeated.load(Ordering::Relaxed);
+        super::image_args::summary(&report, &device, &location, begun, repeated, args.json);
     }
     Ok(())
 }
@@ -134,7 +135,8 @@ pub fn say_repeated(repeated: u64) {
     }
 }
 
-fn json(report: &Report, target: &Path, source: &Location, begun: Instant, repeated: u64) -> serde_json::Value {
+/// The report as other programs read it.
+pub fn json(report: &Report, target: &Path, source: &Location, begun: Instant, repeated: u64) -> serde_json::Value {
     serde_json::json!({
         "source": source.to_string(),
         "target": target.to_string_lossy(),
