@@ -13,8 +13,8 @@
 //! Arrows point downwards only.
 //!
 //! ```text
-//! cli  ->  restore, snapshot  ->  store, format, btrfs, linux          store -> aws_crt
-//!                                                                      format -> nothing
+//! cli  ->  restore, snapshot  ->  store, format, btrfs, linux          store -> aws_crt, linux
+//!                                                                      btrfs -> linux; format -> nothing
 //! ```
 //!
 //! | module | what it is | what it does not know |
