@@ -13,8 +13,9 @@
 //! Arrows point downwards only.
 //!
 //! ```text
-//! cli  ->  restore, snapshot  ->  store, format, btrfs, btrfs_image, linux    store -> aws_crt
-//!                                                                  format, btrfs_image -> nothing
+//! cli  ->  restore, snapshot  ->  store, format, btrfs, btrfs_image, linux    store -> aws_crt, linux
+//!                                                                             btrfs -> linux
+//!                                                                format, btrfs_image -> nothing
 //! ```
 //!
 //! | module | what it is | what it does not know |

@@ -16,8 +16,8 @@ from trees import MIB, noise, prose
 OK, FAILED, USAGE, NOT_FOUND, DENIED, CHANGED, CORRUPT = 0, 1, 2, 10, 11, 12, 13
 DEADLINE, UNSUPPORTED, UNAVAILABLE = 16, 17, 18
 PARTS, REQUESTS = 30, 31
-# Long enough for the first 128 MiB on a busy machine.
-STALL = 5
+# Long enough for a few parts to arrive on a busy machine, with few of them in flight.
+STALL, IN_FLIGHT = 8, 4
 # A run that has to wait for nothing takes about a second.
 LIMIT = 30
 ALWAYS = 1 << 30
@@ -69,7 +69,7 @@ class Case:
         target = self.directory / f"target{self.runs}"
         begun = time.monotonic()
         done = burst(
-            "restore", "--json", *(() if "--stall-timeout" in args else ("--stall-timeout", STALL)), *args, "s3://bucket/key", target,
+            "restore", "--json", "--in-flight", IN_FLIGHT, *(() if "--stall-timeout" in args else ("--stall-timeout", STALL)), *args, "s3://bucket/key", target,
             env=self.server.environment, code=code,
         )  # fmt: skip
         return done, time.monotonic() - begun, target

@@ -48,6 +48,15 @@ pub struct Built {
     pub root: Option<Attributes>,
 }
 
+/// The paths and sizes; the bytes would fill the screen.
+impl std::fmt::Debug for Built {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list()
+            .entries(self.given.iter().map(|g| (g.entry.path.escape_ascii(), g.entry.entry_type, g.data.len())))
+            .finish()
+    }
+}
+
 pub struct Builder {
     writer: ArchiveWriter,
     random: Random,

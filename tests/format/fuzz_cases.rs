@@ -1,7 +1,7 @@
 //! What the fuzzers found once, and every vector, through the checks of the fuzzers.
 
 #[path = "../fuzz/checks/mod.rs"]
-mod checks;
+pub mod checks;
 
 use std::path::Path;
 

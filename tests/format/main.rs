@@ -7,6 +7,7 @@ mod directory_rules;
 mod foreign_files;
 mod fuzz_cases;
 mod parts;
+mod properties;
 mod rules;
 mod streams;
 mod vector_set;

@@ -23,15 +23,15 @@ pub fn archive(bytes: &[u8]) {
 /// The data region as a stream: however it is cut, the same comes of it.
 pub fn stream(bytes: &[u8]) {
     let Some((&cut, bytes)) = bytes.split_first() else { return };
-    let whole = events(bytes, usize::MAX);
-    let pieces = events(bytes, 1 + usize::from(cut));
+    let whole = events(bytes, || usize::MAX);
+    let pieces = events(bytes, || 1 + usize::from(cut));
     assert_eq!(whole, pieces, "pieces of {}", 1 + usize::from(cut));
 }
 
 /// Events until the end, an error, or more is needed than there is. What depends on how the input was cut is joined.
-fn events(bytes: &[u8], step: usize) -> Vec<String> {
+pub fn events(bytes: &[u8], mut step: impl FnMut() -> usize) -> Vec<String> {
     let mut reader = StreamReader::at_start();
-    let (mut from, mut to) = (0, step.min(bytes.len()));
+    let (mut from, mut to) = (0, step().min(bytes.len()));
     let mut all: Vec<String> = Vec::new();
     loop {
         let text = match reader.next(&bytes[from..to]) {
@@ -44,7 +44,7 @@ fn events(bytes: &[u8], step: usize) -> Vec<String> {
                 if to == bytes.len() {
                     return all;
                 }
-                to = to.saturating_add(step).min(bytes.len());
+                to = to.saturating_add(step()).min(bytes.len());
                 continue;
             }
             Ok(Step::Ready(advance)) => {
