@@ -1,13 +1,15 @@
 """What burst builds is the tree it was, is clean, and can be used like any other file system."""
 
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from archives import Archives
 from btrfs_volume import Volume, run
-from burst import burst, snapshot
+from burst import burst, program, snapshot
 from listing import Listing, assert_same, listing
 from made_image import GIB, MIB, SUPERBLOCKS, TIB, Image, edit, superblocks
 from s3_server import Server
@@ -139,6 +141,19 @@ def test_workers(made: Archives, listed: Listed, image: Image):
         image.check(data=False)
         with image.mounted("ro") as root:
             assert_same(listed("boundaries"), listing(root))
+
+
+def test_memory(made: Archives, image: Image):
+    """What is in flight, 9 MiB for each worker, and a little for each entry: here for 70,000 entries and 250 MB."""
+    measure = Path(__file__).parents[1] / "system" / "measure.py"
+    for name in ("tiny", "boundaries"):
+        image.path.unlink(missing_ok=True)
+        command = [sys.executable, "-S", measure, program(), "image", "-q", made.archive(name), image.path]
+        command += ["--size", "1G", "--workers", "1", "--in-flight", "4"]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        mib = int(done.stderr.splitlines()[-1]) / 1024
+        print(f"{name}: {mib:.0f} MiB")
+        assert mib <= 4 * 8 + 9 + 40, f"{name}: {mib:.0f} MiB"
 
 
 def test_again(made: Archives, image: Image, tmp: Path):
