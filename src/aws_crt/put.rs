@@ -29,9 +29,13 @@ const PART_SIZES: std::ops::RangeInclusive<u64> = 5 << 20..=5 << 30;
 /// line takes long, and dead connections are noticed by the CRT itself (30 s without a byte).
 const PATIENCE: u32 = 10;
 
-/// Parts beyond one per connection that may be written before an earlier one is acknowledged. The CRT alone would hold
-/// twice as many as it has connections, all of them once the server is slower than we are.
-const PARTS_AHEAD: u64 = 2;
+/// Parts that may be written before an earlier one is acknowledged: for each CPU as many as it can make while one is
+/// under way, so that memory is at its peak early, and no more than there are connections, with some that wait for one.
+/// The CRT alone would hold twice as many as it has connections, all of them once the server is slower than we are.
+fn parts_under_way(connections: u64) -> u64 {
+    let cpus = std::thread::available_parallelism().map_or(2, |n| n.get() as u64);
+    connections.min(8.max(2 * cpus)) + 2
+}
 
 /// An upload under way. Dropping it aborts it and waits until that is done.
 pub struct Upload {
@@ -169,7 +173,7 @@ impl Upload {
             let _ = send.send(r.map(|reply| reply.header("ETag").is_some()));
             seen.change(|state| state.ended = true);
         })?;
-        let window = client.connections() + PARTS_AHEAD;
+        let window = parts_under_way(client.connections());
         Ok(Upload {
             client,
             request,
