@@ -15,7 +15,7 @@
 //! ```text
 //! cli  ->  restore, snapshot  ->  store, format, btrfs, btrfs_image, linux    store -> aws_crt, linux
 //!                                                                             btrfs -> linux
-//!                                                                format, btrfs_image -> nothing
+//!                                                         format -> nothing; btrfs_image -> error
 //! ```
 //!
 //! | module | what it is | what it does not know |

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use clap::{Args, ValueEnum};
 
-use super::output::{bytes, count, rate};
+use super::output::{bytes, count};
 use crate::error::{Error, Result};
 use crate::restore::{ImageOptions, ImageReport, MetadataProfile, PipelineOptions};
 use crate::store::Location;
@@ -69,7 +69,7 @@ impl ImageArgs {
 
 /// Prints what was made.
 pub fn summary(report: &ImageReport, on: &Path, source: &Location, begun: Instant, repeated: u64, json: bool) {
-    let (r, s, time) = (&report.restored, &report.sizes, begun.elapsed());
+    let (r, s) = (&report.restored, &report.sizes);
     let uuid = show_uuid(&report.uuid);
     if json {
         let mut value = super::restore::json(r, on, source, begun, repeated);
@@ -81,18 +81,7 @@ pub fn summary(report: &ImageReport, on: &Path, source: &Location, begun: Instan
         println!("{value}");
         return;
     }
-    eprintln!(
-        "made a file system of {}, {}, {} on {}: {} of content from {} in {} in {:.2} s ({})",
-        count(r.files, "file"),
-        count(r.directories, "directory"),
-        count(r.symlinks + r.hard_links, "link"),
-        on.display(),
-        bytes(r.content_bytes),
-        bytes(r.fetched.bytes),
-        count(r.fetched.parts, "part"),
-        time.as_secs_f64(),
-        rate(r.content_bytes, time),
-    );
+    super::restore::headline("made a file system of", r, format_args!("on {}", on.display()), begun);
     eprintln!(
         "UUID {uuid}; {} of data, {} of metadata; {} as they were ({}), {} were decompressed",
         bytes(s.data),

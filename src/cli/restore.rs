@@ -165,21 +165,24 @@ pub fn json(report: &Report, target: &Path, source: &Location, begun: Instant, r
     })
 }
 
-fn summary(report: &Report, target: &Path, begun: Instant) {
+/// The first line of a summary: what was `done` with how much, `to` a target, and how fast.
+pub fn headline(done: &str, report: &Report, to: std::fmt::Arguments<'_>, begun: Instant) {
     let time = begun.elapsed();
-    let links = report.symlinks + report.hard_links;
     eprintln!(
-        "restored {}, {}, {} into {}: {} of content from {} in {} in {:.2} s ({})",
+        "{done} {}, {}, {} {to}: {} of content from {} in {} in {:.2} s ({})",
         count(report.files, "file"),
         count(report.directories, "directory"),
-        count(links, "link"),
-        target.display(),
+        count(report.symlinks + report.hard_links, "link"),
         bytes(report.content_bytes),
         bytes(report.fetched.bytes),
         count(report.fetched.parts, "part"),
         time.as_secs_f64(),
         rate(report.content_bytes, time),
     );
+}
+
+fn summary(report: &Report, target: &Path, begun: Instant) {
+    headline("restored", report, format_args!("into {}", target.display()), begun);
     match &report.not_encoded {
         Some(reason) => eprintln!("notice: everything was decompressed: {reason}"),
         None => eprintln!(
