@@ -274,7 +274,8 @@ impl Upload {
     }
 
     fn outcome(&self, result: std::result::Result<bool, Failure>) -> Result<()> {
-        if let Some(what) = lock(&self.sent).mismatch.take() {
+        let mismatch = lock(&self.sent).mismatch.take();
+        if let Some(what) = mismatch {
             let message = format!("{}: the upload was abandoned: {what}", self.name);
             return Err(Error::new(Kind::Failure, message));
         }
@@ -282,7 +283,9 @@ impl Upload {
         if !confirmed {
             // Status 200 alone comes from anything that answers in the place of S3, such as a network's login page.
             // The CRT takes the upload for ended.
-            if let Some(upload) = lock(&self.progress.state).upload.take() {
+            // Not in one expression with the lock: the abort waits for a thread of the CRT that may want it.
+            let upload = lock(&self.progress.state).upload.take();
+            if let Some(upload) = upload {
                 let _ = abort_upload(&self.client, &self.name, &self.key, &upload);
             }
             let message = format!(
@@ -303,7 +306,8 @@ impl Upload {
     }
 
     fn stalled(&self) -> Error {
-        if let Some(error) = lock(&self.progress.state).fatal.take() {
+        let fatal = lock(&self.progress.state).fatal.take();
+        if let Some(error) = fatal {
             let failure = Failure::of_attempt(error);
             return failure.into_error(&self.name, self.client.host(), Doing::Write);
         }

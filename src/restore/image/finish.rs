@@ -53,7 +53,8 @@ fn write_linked(sink: &ImageSink<'_>) -> Result<()> {
     let names = sink.names.read().unwrap_or_else(|e| e.into_inner());
     let mut tree = sink.tree();
     let mut last = None;
-    for (ordinal, Waiting { inode, content }) in std::mem::take(&mut *locked(&sink.linked)) {
+    let linked = std::mem::take(&mut *locked(&sink.linked));
+    for (ordinal, Waiting { inode, content }) in linked {
         let links = names.links_to(ordinal);
         if links.len() >= LINK_MAX {
             let message = format!("entry {ordinal} has {} names, BTRFS allows {LINK_MAX}", links.len() + 1);
