@@ -43,7 +43,8 @@
 //! device and builds the file system around it; the superblock comes last.
 //!
 //! # Snapshot, as the data sees it
-//! One walk in stable order; files are cut into 128 KiB pieces and compressed by all cores, put back in order, and
+//! One walk in stable order; files are cut into 128 KiB pieces and compressed by all cores (frames that a BTRFS holds
+//! are taken as they are, and only decoded, for their checksum), put back in order, and
 //! given to the [`format::archive_writer::ArchiveWriter`], whose output is one stream of bytes to any
 //! [`store::ArchiveSink`]. Nothing is visible at the destination before the last byte.
 

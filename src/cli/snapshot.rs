@@ -35,10 +35,13 @@ pub struct SnapshotArgs {
     /// s3://bucket/key, a file, or - for standard output
     #[arg(required = true, value_name = "DEST")]
     destination: OsString,
-    /// zstd level, -15 (fastest) to 15 (smallest)
+    /// zstd level, -15 (fastest) to 15 (smallest), of what is compressed (see --recompress)
     #[arg(long, default_value_t = DEFAULT_LEVEL, allow_hyphen_values = true, value_name = "LEVEL",
           value_parser = clap::value_parser!(i32).range(-15..=15))]
     level: i32,
+    /// Compress everything, also what a BTRFS holds in frames that can be taken as they are [default: take them]
+    #[arg(long)]
+    recompress: bool,
     /// Threads that read and compress [default: one per processor]
     #[arg(long, value_name = "N")]
     workers: Option<NonZeroUsize>,
@@ -167,6 +170,10 @@ fn summary(location: &Location, report: &Report, time: Duration) -> String {
         time.as_secs_f64(),
         output::rate(report.content_bytes, time),
     );
+    if report.verbatim_bytes > 0 {
+        let share = 100.0 * report.verbatim_bytes as f64 / report.content_bytes.max(1) as f64;
+        text += &format!("{share:.0} % of the content was taken in the frames in which it is stored\n");
+    }
     if report.skipped > 0 || report.changed > 0 {
         text += &format!("{} skipped, {} changed while being read\n", report.skipped, report.changed);
     }
@@ -177,6 +184,7 @@ fn options(args: &SnapshotArgs, location: &Location) -> Result<SnapshotOptions> 
     let defaults = SnapshotOptions::default();
     Ok(SnapshotOptions {
         level: args.level,
+        recompress: args.recompress,
         workers: args.workers.map_or(defaults.workers, NonZeroUsize::get),
         part_size: args.part_size.map(|mib| mib.saturating_mul(1 << 20)),
         archive_id: match args.archive_id {

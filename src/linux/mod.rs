@@ -2,6 +2,7 @@
 
 pub mod attributes;
 pub mod beneath;
+pub mod fiemap;
 pub mod holes;
 pub mod spool;
 

@@ -4,11 +4,12 @@ use std::path::PathBuf;
 
 use nix::sys::stat::{major, minor};
 
-use super::HardLinks;
 use super::compress::Compressor;
 use super::large::cut_runs;
 use super::record::{Record, Source, Stat};
 use super::source_file::{Missing, SourceFile, attributes_of_path, is_gone, read_link};
+use super::stored::{Stored, StoredFrames};
+use super::{HardLinks, SnapshotOptions};
 use crate::error::Result;
 use crate::format::archive_writer::{NewEntry, Piece};
 use crate::format::checksum::{crc32, crc32_combine, crc32_of_zeros};
@@ -35,6 +36,8 @@ pub struct Ready {
     pub data: Data,
     pub crc32: u32,
     pub content_length: u64,
+    /// Bytes of content in frames taken as they are stored.
+    pub verbatim: u64,
     /// The inode, if other names may follow.
     pub inode: Option<(u64, u64)>,
     /// Set if the file did not hold still.
@@ -55,13 +58,20 @@ pub struct Worker<'a> {
     pub sources: &'a [Source],
     pub hard_links: HardLinks,
     pub compressor: Compressor,
+    pub stored: StoredFrames,
     /// Content of the file or range at hand.
     pub buffer: Vec<u8>,
 }
 
 impl<'a> Worker<'a> {
-    pub fn new(sources: &'a [Source], hard_links: HardLinks, level: i32) -> Result<Worker<'a>> {
-        Ok(Worker { sources, hard_links, compressor: Compressor::new(level)?, buffer: Vec::new() })
+    pub fn new(sources: &'a [Source], options: &SnapshotOptions) -> Result<Worker<'a>> {
+        Ok(Worker {
+            sources,
+            hard_links: options.hard_links,
+            compressor: Compressor::new(options.level)?,
+            stored: StoredFrames::new(options.recompress),
+            buffer: Vec::new(),
+        })
     }
 
     pub fn read(&mut self, record: &Record) -> Result<Read> {
@@ -98,6 +108,7 @@ impl<'a> Worker<'a> {
             data: Data::Stored(data),
             crc32,
             content_length,
+            verbatim: 0,
             changed: None,
         })))
     }
@@ -122,6 +133,7 @@ impl<'a> Worker<'a> {
                     data: content.data,
                     crc32: content.crc32,
                     content_length: content.length,
+                    verbatim: content.verbatim,
                     changed: (!unchanged).then_some(path),
                 })));
             }
@@ -139,13 +151,14 @@ impl<'a> Worker<'a> {
     fn content(&mut self, file: &SourceFile) -> Result<Content> {
         let size = file.stat.size;
         let extents = file.extents(0..size)?;
-        let mut content = Content { data: Data::Stored(Vec::new()), crc32: 0, length: 0, complete: true };
+        let mut content = Content { data: Data::Stored(Vec::new()), crc32: 0, length: 0, verbatim: 0, complete: true };
         let (mut pieces, mut has_holes) = (Vec::new(), false);
         for run in cut_runs(&extents, 0..size) {
             let part = self.run(file, run.range.clone(), run.is_hole, &mut pieces)?;
             has_holes |= run.is_hole;
             content.crc32 = crc32_combine(content.crc32, part.crc32, part.length);
             content.length += part.length;
+            content.verbatim += part.verbatim;
             if part.length < run.range.end - run.range.start {
                 content.complete = false;
                 break;
@@ -162,7 +175,7 @@ impl<'a> Worker<'a> {
         Ok(content)
     }
 
-    /// Reads and compresses one run of data, or cuts one hole. Fewer bytes only where the file ends.
+    /// Takes, or reads and compresses, one run of data, or cuts one hole. Fewer bytes only where the file ends.
     pub fn run(
         &mut self,
         file: &SourceFile,
@@ -174,18 +187,58 @@ impl<'a> Worker<'a> {
         let length = range.end - range.start;
         if is_hole {
             pieces.extend((0..length).step_by(STEP as usize).map(|at| Piece::Hole((length - at).min(STEP) as u32)));
-            return Ok(Part { crc32: crc32_of_zeros(length), length });
+            return Ok(Part { crc32: crc32_of_zeros(length), length, verbatim: 0 });
         }
         if self.buffer.len() < length as usize {
             self.buffer.resize(length as usize, 0);
         }
-        let buffer = self.buffer.get_mut(..length as usize).unwrap_or_default();
-        let read = file.read_at(buffer, range.start)?;
-        let content = buffer.get(..read).unwrap_or_default();
-        for piece in content.chunks(STEP as usize) {
+        let (mut done, mut verbatim) = (0, 0);
+        for stored in self.stored.ranges(file, range.clone()) {
+            // What stands before a frame is compressed when the frame is found, in pieces as large as can be.
+            let mut position = stored.start;
+            while position < stored.end {
+                let content = self.buffer.get_mut((position - range.start) as usize..).unwrap_or_default();
+                match self.stored.take(file, position..stored.end, content) {
+                    Stored::Other(length) => position += length,
+                    Stored::Frame { bytes, content_length } => {
+                        let before = position - range.start;
+                        let read = self.compress(file, range.start, done..before, pieces)?;
+                        if read < before {
+                            return Ok(self.part(read, verbatim));
+                        }
+                        pieces.push(Piece::Frame { bytes, content_length });
+                        position += u64::from(content_length);
+                        verbatim += u64::from(content_length);
+                        done = position - range.start;
+                    }
+                }
+            }
+        }
+        let read = self.compress(file, range.start, done..length, pieces)?;
+        Ok(self.part(read, verbatim))
+    }
+
+    /// The first `length` bytes of the run, which are in the buffer.
+    fn part(&self, length: u64, verbatim: u64) -> Part {
+        let content = self.buffer.get(..length as usize).unwrap_or_default();
+        Part { crc32: crc32(content), length, verbatim }
+    }
+
+    /// Reads and compresses `part` of what begins at `start` in the file. Gives the end of what there was.
+    fn compress(
+        &mut self,
+        file: &SourceFile,
+        start: u64,
+        part: std::ops::Range<u64>,
+        pieces: &mut Vec<Piece>,
+    ) -> Result<u64> {
+        const STEP: usize = crate::format::limits::FRAME_CONTENT_MAX as usize;
+        let buffer = self.buffer.get_mut(part.start as usize..part.end as usize).unwrap_or_default();
+        let read = file.read_at(buffer, start + part.start)?;
+        for piece in buffer.get(..read).unwrap_or_default().chunks(STEP) {
             pieces.push(self.compressor.piece(piece)?);
         }
-        Ok(Part { crc32: crc32(content), length: read as u64 })
+        Ok(part.start + read as u64)
     }
 }
 
@@ -193,11 +246,13 @@ impl<'a> Worker<'a> {
 pub struct Part {
     pub crc32: u32,
     pub length: u64,
+    pub verbatim: u64,
 }
 
 struct Content {
     data: Data,
     crc32: u32,
     length: u64,
+    verbatim: u64,
     complete: bool,
 }

@@ -14,6 +14,7 @@ mod pipeline;
 mod record;
 mod source_file;
 mod sources;
+mod stored;
 mod walk;
 mod write;
 
@@ -39,12 +40,14 @@ pub enum HardLinks {
     Copy,
 }
 
-/// How a snapshot is made. The archive's bytes depend on the sources, `archive_id`, `level`, `hard_links`,
-/// `exclude`, `one_file_system` and `part_size` only.
+/// How a snapshot is made. The archive's bytes depend on the sources (with `recompress` off also on how a BTRFS stores
+/// them), `archive_id`, `level`, `recompress`, `hard_links`, `exclude`, `one_file_system` and `part_size` only.
 #[derive(Debug, Clone)]
 pub struct SnapshotOptions {
     /// zstd level, -15 to 15.
     pub level: i32,
+    /// Compress everything, also what a BTRFS holds in frames that could be taken as they are.
+    pub recompress: bool,
     /// Threads that read and compress; at least 1.
     pub workers: usize,
     /// S3 upload part size in bytes (8 MiB times a power of two); None finds the smallest that suffices.
@@ -66,6 +69,7 @@ impl Default for SnapshotOptions {
     fn default() -> Self {
         SnapshotOptions {
             level: DEFAULT_LEVEL,
+            recompress: false,
             workers: std::thread::available_parallelism().map_or(1, usize::from),
             part_size: None,
             archive_id: [0; 16],
@@ -104,6 +108,8 @@ pub struct Report {
     pub others: u64,
     /// Sum of the sizes of the regular files.
     pub content_bytes: u64,
+    /// Those of them in frames that were taken as they are stored.
+    pub verbatim_bytes: u64,
     pub archive_bytes: u64,
     pub archive_id: [u8; 16],
     pub part_size: u64,

@@ -53,6 +53,8 @@ pub struct Range {
     pub pieces: Vec<Piece>,
     pub crc32: u32,
     pub length: u64,
+    /// Bytes of them in frames taken as they are stored.
+    pub verbatim: u64,
     /// False: the file ended early, nothing of it follows.
     pub complete: bool,
 }
@@ -90,11 +92,11 @@ pub fn run(
         let ordered = ordered;
         for _ in 0..workers {
             let queue = queue.clone();
-            let mut worker = Worker::new(sources, options.hard_links, options.level)?;
+            let mut worker = Worker::new(sources, options)?;
             spawn(scope, "compress", move || work(&mut worker, queue, budget))?;
         }
         drop(queue);
-        let worker = Worker::new(sources, options.hard_links, options.level)?;
+        let worker = Worker::new(sources, options)?;
         let producer =
             Producer { worker, jobs, places, budget, seen: HashSet::new(), batch: Vec::new(), batch_bytes: 0 };
         spawn(scope, "produce", move || producer.run(walked))?;
@@ -152,11 +154,12 @@ impl Worker<'_> {
 
     /// Reads and compresses one job of a large file.
     pub fn range(&mut self, file: &SourceFile, runs: &[Run]) -> Result<Range> {
-        let mut range = Range { pieces: Vec::new(), crc32: 0, length: 0, complete: true };
+        let mut range = Range { pieces: Vec::new(), crc32: 0, length: 0, verbatim: 0, complete: true };
         for run in runs {
             let part = self.run(file, run.range.clone(), run.is_hole, &mut range.pieces)?;
             range.crc32 = crc32_combine(range.crc32, part.crc32, part.length);
             range.length += part.length;
+            range.verbatim += part.verbatim;
             if part.length < run.range.end - run.range.start {
                 range.complete = false;
                 break;

@@ -66,7 +66,7 @@ impl<'a> Writer<'a> {
             sink,
             directory: Spool::new(&std::env::temp_dir(), DIRECTORY_MEMORY),
             linkable: HashMap::new(),
-            worker: Worker::new(sources, options.hard_links, options.level)?,
+            worker: Worker::new(sources, options)?,
             large: None,
             report: Report::default(),
             archive_bytes: 0,
@@ -99,7 +99,8 @@ impl<'a> Writer<'a> {
     }
 
     fn entry(&mut self, ready: Ready, events: &mut Events<'_>) -> Result<()> {
-        let Ready { entry, data, crc32, content_length, inode, changed } = ready;
+        let Ready { entry, data, crc32, content_length, verbatim, inode, changed } = ready;
+        self.report.verbatim_bytes += verbatim;
         if let Some(path) = changed {
             events.send(Event::Changed { path: &path, what: CHANGED });
         }
@@ -153,6 +154,7 @@ impl<'a> Writer<'a> {
         large.ended_early = !range.complete;
         large.crc32 = crc32_combine(large.crc32, range.crc32, range.length);
         large.length += range.length;
+        self.report.verbatim_bytes += range.verbatim;
         for piece in range.pieces {
             // A file that turns out to be empty is another kind of entry, so the header waits for the first piece.
             if let Some(entry) = large.entry.take() {
