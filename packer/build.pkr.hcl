@@ -1,0 +1,45 @@
+# One script for each task; each can be run by hand as root, and again.
+
+build {
+  sources = ["source.amazon-ebs.burst"]
+
+  provisioner "shell" {
+    inline = ["mkdir /tmp/burst-build"]
+  }
+  provisioner "file" {
+    source      = var.burst_path
+    destination = "/tmp/burst-build/burst"
+  }
+  provisioner "file" {
+    source      = var.mkfs_btrfs_path
+    destination = "/tmp/burst-build/mkfs.btrfs"
+  }
+  provisioner "file" {
+    source      = "${var.cloud_init_path}/"
+    destination = "/tmp/burst-build/cloud-init"
+  }
+  provisioner "shell" {
+    execute_command = "chmod +x {{ .Path }}; sudo env {{ .Vars }} {{ .Path }}"
+    environment_vars = [
+      "FILES=/tmp/burst-build",
+      "BURST_VERSION=${var.burst_version}",
+    ]
+    scripts = [
+      "provision/packages.sh",
+      "provision/burst.sh",
+      "provision/cloud-init.sh",
+      "provision/validate.sh",
+      "provision/clean.sh",
+    ]
+  }
+
+  post-processor "manifest" {
+    output     = "manifest.json"
+    strip_path = true
+    custom_data = {
+      burst_version = var.burst_version
+      distribution  = var.distribution
+      architecture  = var.architecture
+    }
+  }
+}

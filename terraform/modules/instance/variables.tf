@@ -1,0 +1,166 @@
+variable "name" {
+  description = "Name of the instance and of what belongs to it."
+  type        = string
+
+  validation {
+    condition     = can(regex("^[A-Za-z0-9][A-Za-z0-9_-]{0,54}$", var.name))
+    error_message = "name must be 1 to 55 letters, digits, dashes or underscores."
+  }
+}
+
+variable "ami_id" {
+  description = "An image with BURST and its cloud-init module, as made by packer/."
+  type        = string
+
+  validation {
+    condition     = can(regex("^ami-[0-9a-f]{8,17}$", var.ami_id))
+    error_message = "ami_id must be the id of an image: ami-..."
+  }
+}
+
+variable "instance_type" {
+  description = "Type of the instance."
+  type        = string
+
+  validation {
+    condition     = can(regex("^[a-z0-9-]+\\.[a-z0-9-]+$", var.instance_type))
+    error_message = "instance_type must look like m7g.large."
+  }
+}
+
+variable "subnet_id" {
+  description = "Subnet of the instance."
+  type        = string
+
+  validation {
+    condition     = can(regex("^subnet-[0-9a-f]+$", var.subnet_id))
+    error_message = "subnet_id must be the id of a subnet: subnet-..."
+  }
+}
+
+variable "availability_zone" {
+  description = "Availability zone of the subnet, where the volumes are made."
+  type        = string
+
+  validation {
+    condition     = can(regex("^[a-z0-9-]+[0-9][a-z]$", var.availability_zone))
+    error_message = "availability_zone must look like eu-central-1a."
+  }
+}
+
+variable "security_group_ids" {
+  description = "Security groups. They must let HTTPS out to S3."
+  type        = list(string)
+
+  validation {
+    condition     = length(var.security_group_ids) > 0 && alltrue([for s in var.security_group_ids : can(regex("^sg-[0-9a-f]+$", s))])
+    error_message = "security_group_ids must be ids of security groups: sg-..."
+  }
+}
+
+variable "policy_arns" {
+  description = "Policies of the instance role: one of restore-policy, and what else the machine needs."
+  type        = list(string)
+  default     = []
+
+  validation {
+    condition     = alltrue([for a in var.policy_arns : can(regex("^arn:[a-z-]+:iam::([0-9]{12}|aws):policy/", a))])
+    error_message = "policy_arns must be ARNs of IAM policies."
+  }
+}
+
+variable "restores" {
+  description = "What to restore at boot: see the module user-data, which also checks it."
+  type = list(object({
+    name          = optional(string)
+    source        = string
+    path          = string
+    device        = optional(string)
+    wait_seconds  = optional(number)
+    label         = optional(string)
+    mount_options = optional(string)
+    sink          = optional(string)
+    owner         = optional(string)
+    required      = optional(bool)
+    order         = optional(number)
+    options = optional(object({
+      region          = optional(string)
+      endpoint_url    = optional(string)
+      profile         = optional(string)
+      in_flight       = optional(number)
+      memory_mib      = optional(number)
+      paths           = optional(list(string))
+      ca_bundle       = optional(string)
+      no_sign_request = optional(bool)
+    }))
+  }))
+}
+
+variable "defaults" {
+  description = "What holds for each restore that does not say otherwise."
+  type = object({
+    wait_seconds  = optional(number)
+    mount_options = optional(string)
+    sink          = optional(string)
+    owner         = optional(string)
+    required      = optional(bool)
+    options = optional(object({
+      region          = optional(string)
+      endpoint_url    = optional(string)
+      profile         = optional(string)
+      in_flight       = optional(number)
+      memory_mib      = optional(number)
+      paths           = optional(list(string))
+      ca_bundle       = optional(string)
+      no_sign_request = optional(bool)
+    }))
+  })
+  default = {}
+}
+
+variable "volumes" {
+  description = "EBS volumes by device name (/dev/sdf to /dev/sdp): what `restores` name as their device. They are blank, gp3 and encrypted; `throughput` in MiB/s."
+  type = map(object({
+    size_gib   = number
+    throughput = optional(number, 125)
+    iops       = optional(number, 3000)
+    kms_key_id = optional(string)
+  }))
+  default = {}
+
+  validation {
+    condition     = alltrue([for name in keys(var.volumes) : can(regex("^/dev/sd[f-p]$", name))])
+    error_message = "The names of volumes must be /dev/sdf to /dev/sdp, which EC2 leaves to data volumes."
+  }
+  validation {
+    condition     = alltrue([for v in values(var.volumes) : v.size_gib >= 1 && v.size_gib <= 65536 && floor(v.size_gib) == v.size_gib])
+    error_message = "size_gib must be a whole number from 1 to 65536."
+  }
+  validation {
+    condition     = alltrue([for v in values(var.volumes) : v.throughput >= 125 && v.throughput <= 2000 && v.iops >= 3000 && v.iops <= 80000])
+    error_message = "gp3 has a throughput of 125 to 2000 MiB/s and 3000 to 80000 IOPS."
+  }
+  validation {
+    condition     = alltrue([for v in values(var.volumes) : v.throughput * 4 <= v.iops])
+    error_message = "gp3 needs 4 IOPS for each MiB/s of throughput."
+  }
+  validation {
+    condition     = alltrue([for v in values(var.volumes) : v.iops <= max(3000, v.size_gib * 500)])
+    error_message = "gp3 has at most 500 IOPS for each GiB above the first 3000."
+  }
+}
+
+variable "extra_user_data" {
+  description = "More user data beside BURST's: scripts, cloud-config."
+  type = list(object({
+    content_type = string
+    content      = string
+  }))
+  default = []
+}
+
+variable "tags" {
+  description = "Tags of all resources, instances and volumes."
+  type        = map(string)
+  default     = {}
+}
