@@ -58,3 +58,4 @@ pub mod linux;
 pub mod restore;
 pub mod snapshot;
 pub mod store;
+pub mod volume;

@@ -3,6 +3,7 @@
 pub mod attributes;
 pub mod beneath;
 pub mod holes;
+pub mod nvme;
 pub mod spool;
 
 use std::io;

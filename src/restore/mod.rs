@@ -96,7 +96,7 @@ pub fn restore_stream(
 }
 
 /// An error if a signal asked to stop.
-fn check_stop(stop: &StopFlag) -> Result<()> {
+pub fn check_stop(stop: &StopFlag) -> Result<()> {
     match stop.load(Ordering::Relaxed) {
         0 => Ok(()),
         TIME_IS_OVER => Err(Error::new(Kind::Deadline, "the time allowed for the whole run (--deadline) is over")),
