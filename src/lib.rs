@@ -54,6 +54,7 @@ pub mod btrfs_image;
 pub mod cli;
 pub mod error;
 pub mod format;
+pub mod job;
 pub mod linux;
 pub mod restore;
 pub mod snapshot;

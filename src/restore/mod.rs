@@ -95,7 +95,7 @@ pub fn restore_stream(
     pipe::restore(input, target, options, progress, stop)
 }
 
-/// An error if a signal asked to stop.
+/// An error if a signal asked to stop, or the time is over.
 pub fn check_stop(stop: &StopFlag) -> Result<()> {
     match stop.load(Ordering::Relaxed) {
         0 => Ok(()),

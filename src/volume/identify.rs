@@ -124,7 +124,9 @@ mod tests {
         assert_eq!(volume_id("vol0123456789abcdef0"), id);
         assert_eq!(volume_id("vol-0123456789abcdef0"), id);
         assert_eq!(volume_id("vol1234abcd").as_deref(), Some("vol-1234abcd"));
-        for bad in ["", "vol", "vol-", "0123456789abcdef0", "vol0123456789ABCDEF0", "vol-0123456789abcdef01", "vol--1234abcd"] {
+        for bad in
+            ["", "vol", "vol-", "0123456789abcdef0", "vol0123456789ABCDEF0", "vol-0123456789abcdef01", "vol--1234abcd"]
+        {
             assert_eq!(volume_id(bad), None, "{bad}");
         }
     }

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::ErrorKind;
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use super::find::Disk;
@@ -34,7 +34,10 @@ fn parse(line: &str) -> Option<Mount> {
         kind: kind.to_owned(),
         source: unescape(source).into(),
         // Both lists begin with rw or ro.
-        options: [options, of_file_system.split_once(',').map_or("", |(_, rest)| rest)].join(",").trim_end_matches(',').to_owned(),
+        options: [options, of_file_system.split_once(',').map_or("", |(_, rest)| rest)]
+            .join(",")
+            .trim_end_matches(',')
+            .to_owned(),
     })
 }
 
@@ -43,7 +46,8 @@ fn unescape(text: &str) -> String {
     let mut out = Vec::new();
     let mut rest = text.as_bytes();
     while let Some((&byte, behind)) = rest.split_first() {
-        let code = behind.get(..3).and_then(|d| std::str::from_utf8(d).ok()).and_then(|d| u8::from_str_radix(d, 8).ok());
+        let code =
+            behind.get(..3).and_then(|d| std::str::from_utf8(d).ok()).and_then(|d| u8::from_str_radix(d, 8).ok());
         match (byte, code) {
             (b'\\', Some(code)) => {
                 out.push(code);
@@ -70,9 +74,7 @@ pub fn mounted_at(path: &Path) -> Result<Option<Mount>> {
 
 /// Whether a mount shows the file system on these disks. BTRFS names one of its disks as the source.
 pub fn is_of(mount: &Mount, disks: &[Disk]) -> bool {
-    let number = |path: &Path| {
-        fs::metadata(path).ok().filter(|m| m.file_type().is_block_device()).map(|m| m.rdev())
-    };
+    let number = |path: &Path| fs::metadata(path).ok().filter(|m| m.file_type().is_block_device()).map(|m| m.rdev());
     let source = number(&mount.source);
     mount.kind == "btrfs" && source.is_some() && disks.iter().any(|disk| number(&disk.path) == source)
 }
@@ -109,7 +111,8 @@ pub fn mount(disks: &[&Path], at: &Path, options: &str) -> Result<()> {
             data += &format!("{separator}device={}", disk.display());
         }
     }
-    fs::create_dir_all(at).map_err(|e| Error::io(what(), e))?;
+    // Whatever the umask is: nobody writes into what a mount point hides.
+    fs::DirBuilder::new().recursive(true).mode(0o755).create(at).map_err(|e| Error::io(what(), e))?;
     let data = (!data.is_empty()).then_some(data.as_str());
     nix::mount::mount(Some(*first), at, Some("btrfs"), flags, data).map_err(|errno| match errno {
         nix::errno::Errno::EINVAL => {

@@ -114,7 +114,13 @@ pub fn mount_only(wanted: &Wanted, roots: &Roots, hooks: Hooks<'_>) -> Result<Pr
         return Err(Error::new(Kind::NotFound, message));
     };
     let mounted = mount_chosen(&chosen, wanted, hooks)?;
-    Ok(Prepared { uuid: show_uuid(&uuid), label: chosen.label.clone(), disks: chosen.disks.clone(), made: false, mounted })
+    Ok(Prepared {
+        uuid: show_uuid(&uuid),
+        label: chosen.label.clone(),
+        disks: chosen.disks.clone(),
+        made: false,
+        mounted,
+    })
 }
 
 /// Waits for the disks, holds them, and decides. Nothing is changed.
@@ -129,7 +135,8 @@ pub fn choose(wanted: &Wanted, roots: &Roots, hooks: Hooks<'_>) -> Result<Chosen
     if let Some(at) = &wanted.mount
         && let Some(other) = mount::mounted_at(at)?.filter(|found| !mount::is_of(found, &disks))
     {
-        let message = format!("{} is the mount point of {}, not of {}", at.display(), other.source.display(), names(&disks));
+        let message =
+            format!("{} is the mount point of {}, not of {}", at.display(), other.source.display(), names(&disks));
         return Err(Error::new(Kind::TargetInUse, message));
     }
     if matches!(state, State::Blank(_)) {
@@ -151,7 +158,9 @@ fn decide(disks: &[Disk], contents: &[Content], label: &str, wipe: &[PathBuf]) -
         if wipe.is_empty() {
             let message = format!(
                 "{}: this is the BURST volume {:?}, not {label:?}: give --label {}, or --wipe to lose what is on it",
-                names(disks), own.label, own.label
+                names(disks),
+                own.label,
+                own.label
             );
             return Err(Error::new(Kind::TargetInUse, message));
         }
@@ -178,7 +187,8 @@ fn decide(disks: &[Disk], contents: &[Content], label: &str, wipe: &[PathBuf]) -
     if refused.is_empty() {
         return Ok(State::Blank(clear));
     }
-    let message = format!("{}; to lose what is there, give --wipe with the volume id, serial number or path", refused.join("; "));
+    let message =
+        format!("{}; to lose what is there, give --wipe with the volume id, serial number or path", refused.join("; "));
     Err(Error::new(Kind::TargetInUse, message))
 }
 
@@ -265,10 +275,8 @@ fn make(chosen: &Chosen, wipe: &[PathBuf], data: Option<Data>) -> Result<Uuid> {
     }
     let several = chosen.disks.len() > 1;
     let data = if several { data.unwrap_or(Data::Raid0) } else { Data::Single };
-    let mut arguments: Vec<OsString> = ["-q", "-L", &chosen.label, "-U", &show_uuid(&uuid), "-d", data.name(), "-m"]
-        .iter()
-        .map(Into::into)
-        .collect();
+    let mut arguments: Vec<OsString> =
+        ["-q", "-L", &chosen.label, "-U", &show_uuid(&uuid), "-d", data.name(), "-m"].iter().map(Into::into).collect();
     arguments.push(if several { "raid1" } else { "dup" }.into());
     // A blank disk has nothing to discard, and doing it to terabytes takes minutes on some.
     if wipe.is_empty() {
@@ -289,11 +297,8 @@ fn wipe_disk(path: &Path) -> Result<()> {
 /// Clears the first and the last MiB and all superblocks of a disk that nobody uses.
 fn zero(path: &Path) -> Result<()> {
     let what = || format!("wipe {}", path.display());
-    let mut file = OpenOptions::new()
-        .write(true)
-        .custom_flags(nix::libc::O_EXCL)
-        .open(path)
-        .map_err(|e| Error::io(what(), e))?;
+    let mut file =
+        OpenOptions::new().write(true).custom_flags(nix::libc::O_EXCL).open(path).map_err(|e| Error::io(what(), e))?;
     let size = file.seek(SeekFrom::End(0)).map_err(|e| Error::io(what(), e))?;
     let zeros = vec![0; MIB as usize];
     let copies = SUPERBLOCKS.map(|place| (place, SUPERBLOCK_LENGTH));
@@ -326,7 +331,10 @@ pub fn mount_chosen(chosen: &Chosen, wanted: &Wanted, hooks: Hooks<'_>) -> Resul
     }
     let options = wanted.mount_options.clone().unwrap_or_else(|| default_options(&chosen.disks));
     if std::fs::read_dir(at).is_ok_and(|mut entries| entries.next().is_some()) {
-        (hooks.say)(&format!("notice: {} is not empty: what is in it is hidden while the volume is mounted", at.display()));
+        (hooks.say)(&format!(
+            "notice: {} is not empty: what is in it is hidden while the volume is mounted",
+            at.display()
+        ));
     }
     let paths: Vec<&Path> = chosen.disks.iter().map(|disk| disk.path.as_path()).collect();
     mount::mount(&paths, at, &options)?;
@@ -352,7 +360,9 @@ fn label(wanted: &Wanted) -> Result<String> {
             };
             at.components().filter_map(name).collect::<Vec<_>>().join("-")
         }
-        (None, None) => return Err(Error::new(Kind::Usage, "give --label or --mount: the label is how the volume is found again")),
+        (None, None) => {
+            return Err(Error::new(Kind::Usage, "give --label or --mount: the label is how the volume is found again"));
+        }
     };
     check_label(&given)?;
     Ok(given)
