@@ -72,7 +72,7 @@ fn tell(text: &str) {
 fn carry_out(args: &RunArgs) -> Result<Value> {
     let begun = Instant::now();
     let job = Job::read(&args.job)?;
-    let owner = job.owner()?;
+    let owner = job.owner().map_err(|e| e.context(format_args!("the job {}", args.job.display())))?;
     let stop = signals::stop_flag()?;
     let say = |text: &str| {
         tell(text);

@@ -11,7 +11,7 @@ use super::signals;
 use crate::error::{Error, Kind, Result};
 use crate::restore::check_stop;
 use crate::volume::content::show_uuid;
-use crate::volume::mount::{mounted_at, used_by};
+use crate::volume::mount::mounted_at;
 use crate::volume::prepare::{in_use, look, mount_only};
 use crate::volume::wait::Hooks;
 use crate::volume::{Content, Data, Disk, Prepared, Roots, Selector, Wanted, disks, prepare};
@@ -203,11 +203,11 @@ fn disk_json(disk: &Disk) -> Value {
 
 fn list(args: &ListArgs) -> Result<()> {
     let found = disks(&args.roots.roots())?;
-    let states: Vec<(bool, Result<Content>)> = found.iter().map(|disk| (in_use(disk), look(disk))).collect();
+    let states: Vec<(Option<String>, Result<Content>)> = found.iter().map(|disk| (in_use(disk), look(disk))).collect();
     if args.json {
         let all = found.iter().zip(&states).map(|(disk, (used, content))| {
             let mut value = disk_json(disk);
-            value["in_use"] = if *used { used_by(disk).into() } else { Value::Null };
+            value["in_use"] = used.clone().into();
             value["partitions"] = disk.partitions.clone().into();
             value["blank"] = content.as_ref().ok().map(|content| *content == Content::Blank).into();
             value["holds"] = content.as_ref().ok().map(Content::to_string).into();
@@ -219,11 +219,11 @@ fn list(args: &ListArgs) -> Result<()> {
     let mut rows = vec![["DEVICE", "SIZE", "KIND", "ID", "EC2 NAME", "STATE"].map(String::from)];
     for (disk, (used, content)) in found.iter().zip(&states) {
         let state = match (used, content) {
-            (true, Ok(content)) => format!("{content}; {}", used_by(disk)),
-            (true, Err(_)) => used_by(disk),
-            (false, Ok(content)) => content.to_string(),
-            (false, Err(error)) if error.kind() == Kind::Denied => "unknown (needs root)".into(),
-            (false, Err(error)) => error.to_string(),
+            (Some(used), Ok(content)) => format!("{content}; {used}"),
+            (Some(used), Err(_)) => used.clone(),
+            (None, Ok(content)) => content.to_string(),
+            (None, Err(error)) if error.kind() == Kind::Denied => "unknown (access denied; root can tell)".into(),
+            (None, Err(error)) => error.to_string(),
         };
         let ec2 = match (&disk.ec2_name, &disk.virtual_name) {
             (Some(name), _) => format!("/dev/{name}"),

@@ -242,7 +242,8 @@ pub fn node(path: &Path, roots: &Roots) -> PathBuf {
 
 /// The block device at a path; None if there is none, or one without a medium (as a loop device without a file).
 fn device(path: &Path, disks: &[Disk], roots: &Roots) -> Result<Option<Disk>> {
-    let Ok(real) = fs::canonicalize(node(path, roots)) else { return Ok(None) };
+    let real = fs::canonicalize(node(path, roots)).or_else(|_| fs::canonicalize(path));
+    let Ok(real) = real else { return Ok(None) };
     if let Some(disk) = disks.iter().find(|disk| disk.path == real) {
         return Ok(Some(disk.clone()));
     }
@@ -275,4 +276,66 @@ pub fn open_device(path: &Path) -> Result<File> {
         .custom_flags(nix::libc::O_NONBLOCK)
         .open(path)
         .map_err(|e| Error::io(format!("open the device {}", path.display()), e))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn named(path: &Path, ec2_name: Option<&str>) -> Disk {
+        Disk {
+            path: path.to_owned(),
+            size: 1,
+            kind: DiskKind::Ebs,
+            model: String::new(),
+            serial: String::new(),
+            volume_id: None,
+            ec2_name: ec2_name.map(Into::into),
+            virtual_name: None,
+            partitions: Vec::new(),
+            holders: Vec::new(),
+            discards: false,
+        }
+    }
+
+    #[test]
+    fn names_of_ec2_and_of_the_kernel() {
+        let dir = tempfile::tempdir().unwrap();
+        let dev = dir.path().canonicalize().unwrap();
+        let roots = Roots { sys: dev.clone(), dev: dev.clone() };
+        let disks = [
+            named(&dev.join("a"), Some("sdf")),
+            named(&dev.join("b"), Some("xvdf")),
+            named(&dev.join("c"), Some("xvdg")),
+            named(&dev.join("sdh"), None),
+            named(&dev.join("d"), Some("sdh")),
+            named(&dev.join("e"), Some("sdi")),
+            named(&dev.join("f"), Some("xvdi")),
+        ];
+        std::fs::write(dev.join("sdh"), "").unwrap();
+        let chosen = |text: &str| Selector::parse(text)?.choose(&disks, &roots);
+        let one = |text: &str| {
+            chosen(text).unwrap().iter().map(|d| d.path.file_name().unwrap().to_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(one("/dev/sdf"), ["a"]);
+        assert_eq!(one("xvdf"), ["b"]);
+        // Another name for the same mapping, where nothing has exactly this one.
+        assert_eq!(one("/dev/sdg"), ["c"]);
+        assert!(one("/dev/sdx").is_empty());
+        // The kernel's sdh is not EC2's sdh: nobody guesses.
+        let error = chosen("/dev/sdh").unwrap_err();
+        assert_eq!(error.kind(), Kind::Usage);
+        assert!(error.to_string().contains("may be"), "{error}");
+    }
+
+    #[test]
+    fn selectors() {
+        let volume = Selector::Volume("vol-0123456789abcdef0".into());
+        assert_eq!(Selector::parse("vol0123456789abcdef0").unwrap(), volume);
+        assert_eq!(Selector::parse("nvme1n1").unwrap(), Selector::Device("/dev/nvme1n1".into()));
+        assert_eq!(Selector::parse("instance-store").unwrap(), Selector::InstanceStore);
+        for bad in ["", "/", "vol-1", "a/b", "instance store", "tag:x", "../x"] {
+            assert_eq!(Selector::parse(bad).unwrap_err().kind(), Kind::Usage, "{bad}");
+        }
+    }
 }

@@ -79,24 +79,25 @@ pub fn is_of(mount: &Mount, disks: &[Disk]) -> bool {
     mount.kind == "btrfs" && source.is_some() && disks.iter().any(|disk| number(&disk.path) == source)
 }
 
-/// Why a disk cannot be had exclusively, as a sentence part for a person.
-pub fn used_by(disk: &Disk) -> String {
+/// Who uses a disk, as a sentence part for a person, as far as that is shown anywhere.
+pub fn used_by(disk: &Disk) -> Option<String> {
     let shown = disk.path.to_string_lossy();
-    let mounted = mounts().unwrap_or_default().into_iter().find(|mount| {
-        let source = mount.source.to_string_lossy();
-        // A partition has the disk's name and a number.
-        source.strip_prefix(shown.as_ref()).is_some_and(|rest| rest.bytes().all(|b| b == b'p' || b.is_ascii_digit()))
-    });
-    let swaps = fs::read_to_string("/proc/swaps").unwrap_or_default();
+    let mounted = mounts().unwrap_or_default().into_iter().find(|m| is_on(&m.source.to_string_lossy(), &shown));
     if let Some(mount) = mounted {
-        format!("is mounted at {}", mount.at.display())
-    } else if swaps.lines().any(|line| line.starts_with(&*shown)) {
-        "is used for swap".into()
-    } else if !disk.holders.is_empty() {
-        format!("is used by {}", disk.holders.join(", "))
-    } else {
-        "is used by something else".into()
+        return Some(format!("is mounted at {}", mount.at.display()));
     }
+    let swaps = fs::read_to_string("/proc/swaps").unwrap_or_default();
+    if swaps.lines().any(|line| is_on(line.split_whitespace().next().unwrap_or_default(), &shown)) {
+        return Some("is used for swap".into());
+    }
+    (!disk.holders.is_empty()).then(|| format!("is used by {}", disk.holders.join(", ")))
+}
+
+/// Whether a device is this disk or a partition of it: sda2 of sda, nvme1n1p2 of nvme1n1.
+fn is_on(device: &str, disk: &str) -> bool {
+    let Some(rest) = device.strip_prefix(disk) else { return false };
+    let number = if disk.ends_with(|c: char| c.is_ascii_digit()) { rest.strip_prefix('p') } else { Some(rest) };
+    rest.is_empty() || number.is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()))
 }
 
 /// Mounts the BTRFS on these disks, which the kernel need not have seen before. The mount point is made if need be.
@@ -146,6 +147,22 @@ mod tests {
         assert!(mounts().unwrap().iter().any(|mount| mount.at == Path::new("/proc")));
         assert_eq!(mounted_at(Path::new("/proc")).unwrap().map(|m| m.kind), Some("proc".into()));
         assert_eq!(mounted_at(Path::new("/nonexistent/x")).unwrap(), None);
+    }
+
+    #[test]
+    fn partitions() {
+        for (device, disk) in [("/dev/sda", "/dev/sda"), ("/dev/sda2", "/dev/sda"), ("/dev/nvme1n1p12", "/dev/nvme1n1")]
+        {
+            assert!(is_on(device, disk), "{device}");
+        }
+        for (device, disk) in [
+            ("/dev/sdaa", "/dev/sda"),
+            ("/dev/nvme1n10", "/dev/nvme1n1"),
+            ("/dev/nvme1n1p", "/dev/nvme1n1"),
+            ("tmpfs", "/dev/sda"),
+        ] {
+            assert!(!is_on(device, disk), "{device}");
+        }
     }
 
     #[test]

@@ -201,18 +201,24 @@ fn complete(contents: &[Content]) -> Option<&OwnVolume> {
 
 /// Fails if anybody uses the disk: mounts, swap, RAID, LVM, partitions in use, another program.
 fn exclusive(disk: &Disk) -> Result<()> {
+    if let Some(user) = mount::used_by(disk) {
+        return Err(Error::new(Kind::TargetInUse, format!("{disk} {user}")));
+    }
     match OpenOptions::new().read(true).custom_flags(nix::libc::O_EXCL).open(&disk.path) {
         Ok(_) => Ok(()),
         Err(e) if e.raw_os_error() == Some(nix::libc::EBUSY) => {
-            Err(Error::new(Kind::TargetInUse, format!("{disk} {}", mount::used_by(disk))))
+            Err(Error::new(Kind::TargetInUse, format!("{disk} is used by something else")))
         }
         Err(e) => Err(Error::io(format!("open the device {}", disk.path.display()), e)),
     }
 }
 
-/// Whether somebody uses the disk; false also if that cannot be found out.
-pub fn in_use(disk: &Disk) -> bool {
-    exclusive(disk).is_err_and(|e| e.kind() == Kind::TargetInUse)
+/// Who uses the disk; None also if that cannot be found out.
+pub fn in_use(disk: &Disk) -> Option<String> {
+    let known = mount::used_by(disk);
+    known.or_else(|| {
+        exclusive(disk).is_err_and(|e| e.kind() == Kind::TargetInUse).then(|| "is used by something else".into())
+    })
 }
 
 /// How long another run may hold a disk: as long as mkfs.btrfs takes.
