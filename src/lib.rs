@@ -14,8 +14,8 @@
 //!
 //! ```text
 //! cli  ->  restore, snapshot  ->  store, format, btrfs, btrfs_image, linux    store -> aws_crt, linux
-//!                                                                             btrfs -> linux
-//!                                                         format -> nothing; btrfs_image -> error
+//!  |          \-> volume  ->  btrfs_image, linux                              btrfs -> linux
+//!  \-> job, volume                                        format -> nothing; btrfs_image -> error
 //! ```
 //!
 //! | module | what it is | what it does not know |
@@ -24,6 +24,8 @@
 //! | [`restore`] | directory, part pipeline, sinks (a mounted tree; a blank device; verification) | S3, flags |
 //! | [`snapshot`] | walk, compression on all cores, the archive writer's driver | S3, flags |
 //! | [`format`] | the archive format as pure code: bytes in, values out | files, sockets, clocks, threads |
+//! | [`volume`] | disks: which there are, what they hold, file systems on blank ones, mounts | archives |
+//! | [`job`] | one restore as a file: read and checked | how it is carried out |
 //! | [`store`] | where archives live: S3, file, standard input and output | what an archive is |
 //! | `aws_crt` | every call into aws-c-s3 (feature `s3`) | |
 //! | [`btrfs`] | every BTRFS ioctl | |
@@ -55,7 +57,9 @@ pub mod btrfs_image;
 pub mod cli;
 pub mod error;
 pub mod format;
+pub mod job;
 pub mod linux;
 pub mod restore;
 pub mod snapshot;
 pub mod store;
+pub mod volume;

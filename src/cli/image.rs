@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use clap::Args;
 
-use super::image_args::{ImageArgs, parse_size, summary};
+use super::image_args::{ImageArgs, json, parse_size, summary};
 use super::output::progress_bar;
 use super::pipeline_args::PipelineArgs;
 use super::s3_args::S3Args;
@@ -58,9 +58,11 @@ pub fn run(args: ImageCommandArgs) -> Result<()> {
     let destination = Destination::File(&args.file, args.size);
     let report = image(&archive, destination, &options, &|n| bar.inc(n), &stop)?;
     bar.finish_and_clear();
-    if !args.quiet {
-        let repeated = s3.repeated.load(Ordering::Relaxed);
-        summary(&report, &args.file, &location, begun, repeated, args.json);
+    let repeated = s3.repeated.load(Ordering::Relaxed);
+    if args.json {
+        println!("{}", json(&report, &args.file, &location, begun, repeated));
+    } else if !args.quiet {
+        summary(&report, &args.file, begun, repeated);
     }
     Ok(())
 }

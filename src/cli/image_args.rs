@@ -8,9 +8,9 @@ use std::time::Instant;
 use clap::{Args, ValueEnum};
 
 use super::output::{bytes, count};
-use crate::error::{Error, Result};
 use crate::restore::{ImageOptions, ImageReport, MetadataProfile, PipelineOptions};
 use crate::store::Location;
+use crate::volume::content::show_uuid;
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum MetadataArg {
@@ -67,20 +67,22 @@ impl ImageArgs {
     }
 }
 
+/// The report as other programs read it.
+pub fn json(report: &ImageReport, on: &Path, source: &Location, begun: Instant, repeated: u64) -> serde_json::Value {
+    let (r, s) = (&report.restored, &report.sizes);
+    let mut value = super::restore::json(r, on, source, begun, repeated);
+    value["uuid"] = show_uuid(&report.uuid).into();
+    value["device_bytes"] = s.device.into();
+    value["data_bytes"] = s.data.into();
+    value["metadata_bytes"] = s.metadata.into();
+    value["chunks"] = s.chunks.into();
+    value
+}
+
 /// Prints what was made.
-pub fn summary(report: &ImageReport, on: &Path, source: &Location, begun: Instant, repeated: u64, json: bool) {
+pub fn summary(report: &ImageReport, on: &Path, begun: Instant, repeated: u64) {
     let (r, s) = (&report.restored, &report.sizes);
     let uuid = show_uuid(&report.uuid);
-    if json {
-        let mut value = super::restore::json(r, on, source, begun, repeated);
-        value["uuid"] = uuid.into();
-        value["device_bytes"] = s.device.into();
-        value["data_bytes"] = s.data.into();
-        value["metadata_bytes"] = s.metadata.into();
-        value["chunks"] = s.chunks.into();
-        println!("{value}");
-        return;
-    }
     super::restore::headline("made a file system of", r, format_args!("on {}", on.display()), begun);
     eprintln!(
         "UUID {uuid}; {} of data, {} of metadata; {} as they were ({}), {} were decompressed",
@@ -91,12 +93,6 @@ pub fn summary(report: &ImageReport, on: &Path, source: &Location, begun: Instan
         r.decoded_frames,
     );
     super::restore::say_repeated(repeated);
-}
-
-/// In the form 8-4-4-4-12.
-fn show_uuid(uuid: &[u8; 16]) -> String {
-    let hex = format!("{:032x}", u128::from_be_bytes(*uuid));
-    [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-")
 }
 
 fn parse_uuid(text: &str) -> std::result::Result<[u8; 16], String> {
@@ -131,15 +127,6 @@ pub fn parse_size(text: &str) -> std::result::Result<u64, String> {
         .and_then(|n| n.checked_mul(1 << shift))
         .filter(|&n| n <= i64::MAX as u64)
         .ok_or_else(|| "not a size".to_owned())
-}
-
-/// Mounts a new file system.
-pub fn mount(device: &Path, at: &Path, options: &str) -> Result<()> {
-    let what = || format!("mount {} at {}", device.display(), at.display());
-    let (flags, data) = crate::linux::mount_options(options);
-    std::fs::create_dir_all(at).map_err(|e| Error::io(what(), e))?;
-    let data = (!data.is_empty()).then_some(data.as_str());
-    nix::mount::mount(Some(device), at, Some("btrfs"), flags, data).map_err(|e| Error::io(what(), e.into()))
 }
 
 #[cfg(test)]

@@ -7,10 +7,12 @@ mod ls;
 mod output;
 mod pipeline_args;
 mod restore;
+mod run;
 mod s3_args;
 mod signals;
 mod snapshot;
 mod verify;
+mod volume;
 
 use std::process::ExitCode;
 
@@ -31,6 +33,8 @@ enum Command {
     Ls(ls::LsArgs),
     Verify(verify::VerifyArgs),
     Image(image::ImageCommandArgs),
+    Volume(volume::VolumeArgs),
+    Run(run::RunArgs),
 }
 
 /// Runs the program.
@@ -43,6 +47,8 @@ pub fn main() -> ExitCode {
         Command::Ls(args) => ls::run(args),
         Command::Verify(args) => verify::run(args),
         Command::Image(args) => image::run(args),
+        Command::Volume(args) => volume::run(args),
+        Command::Run(args) => run::run(args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -6,15 +6,16 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use clap::Args;
+use clap::{Args, FromArgMatches};
 
-use super::image_args::{ImageArgs, mount};
+use super::image_args::ImageArgs;
 use super::output::{bytes, count, progress_bar, rate};
 use super::pipeline_args::PipelineArgs;
 use super::s3_args::S3Args;
 use crate::error::{Error, Kind, Result};
 use crate::restore::{Archive, Destination, Report, RestoreOptions, image, restore, restore_stream};
 use crate::store::{Location, open_source, open_source_or_spool};
+use crate::volume::mount::mount;
 
 /// Restores an archive into a directory.
 ///
@@ -69,9 +70,28 @@ pub struct RestoreArgs {
     s3: S3Args,
 }
 
+/// The command with these arguments, for a caller that has them as values.
+pub fn arguments(arguments: Vec<OsString>) -> Result<RestoreArgs> {
+    let command = RestoreArgs::augment_args(clap::Command::new("restore").no_binary_name(true));
+    let matches = command.try_get_matches_from(arguments);
+    matches
+        .and_then(|matches| RestoreArgs::from_arg_matches(&matches))
+        .map_err(|e| Error::new(Kind::Usage, e.kind().to_string()).with_source(e))
+}
+
 pub fn run(args: RestoreArgs) -> Result<()> {
+    let print = args.json;
+    let report = perform(args)?;
+    if print {
+        println!("{report}");
+    }
+    Ok(())
+}
+
+/// Restores, prints a summary unless that is unwanted, and gives the report as other programs read it.
+pub fn perform(args: RestoreArgs) -> Result<serde_json::Value> {
     if args.device.is_some() {
-        return run_device(args);
+        return perform_device(args);
     }
     if let Some(flag) = args.image.given() {
         return Err(Error::new(Kind::Usage, format!("{flag} goes with --device")));
@@ -98,18 +118,16 @@ pub fn run(args: RestoreArgs) -> Result<()> {
         restore(&archive, &target, &options, &|n| bar.inc(n), &stop)?
     };
     let repeated = s3.repeated.load(Ordering::Relaxed);
-    if args.json {
-        println!("{}", json(&report, &target, &location, begun, repeated));
-    } else if !args.quiet {
+    if !args.json && !args.quiet {
         summary(&report, &target, begun);
         say_repeated(repeated);
     }
-    Ok(())
+    Ok(json(&report, &target, &location, begun, repeated))
 }
 
-fn run_device(args: RestoreArgs) -> Result<()> {
+fn perform_device(args: RestoreArgs) -> Result<serde_json::Value> {
     let begun = Instant::now();
-    let Some(device) = args.device else { return Ok(()) };
+    let Some(device) = args.device else { return Err(Error::new(Kind::Usage, "--device is missing")) };
     let location = Location::parse(&args.source)?;
     let mut s3 = args.s3.options(&location)?;
     let options = args.image.options(args.pipeline.options(&mut s3)?);
@@ -119,13 +137,13 @@ fn run_device(args: RestoreArgs) -> Result<()> {
     let report = image(&archive, Destination::Device(&device), &options, &|n| bar.inc(n), &stop)?;
     bar.finish_and_clear();
     if let Some(target) = &args.target {
-        mount(&device, target, args.mount_options.as_deref().unwrap_or_default())?;
+        mount(&[&device], target, args.mount_options.as_deref().unwrap_or_default())?;
     }
-    if args.json || !args.quiet {
-        let repeated = s3.repeated.load(Ordering::Relaxed);
-        super::image_args::summary(&report, &device, &location, begun, repeated, args.json);
+    let repeated = s3.repeated.load(Ordering::Relaxed);
+    if !args.json && !args.quiet {
+        super::image_args::summary(&report, &device, begun, repeated);
     }
-    Ok(())
+    Ok(super::image_args::json(&report, &device, &location, begun, repeated))
 }
 
 /// What the S3 client had to send again.

@@ -4,6 +4,7 @@ pub mod attributes;
 pub mod beneath;
 pub mod fiemap;
 pub mod holes;
+pub mod nvme;
 pub mod spool;
 
 use std::io;

@@ -95,8 +95,8 @@ pub fn restore_stream(
     pipe::restore(input, target, options, progress, stop)
 }
 
-/// An error if a signal asked to stop.
-fn check_stop(stop: &StopFlag) -> Result<()> {
+/// An error if a signal asked to stop, or the time is over.
+pub fn check_stop(stop: &StopFlag) -> Result<()> {
     match stop.load(Ordering::Relaxed) {
         0 => Ok(()),
         TIME_IS_OVER => Err(Error::new(Kind::Deadline, "the time allowed for the whole run (--deadline) is over")),

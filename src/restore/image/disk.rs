@@ -4,17 +4,17 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, Seek, SeekFrom};
 use std::os::fd::AsFd;
-use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use crate::btrfs_image::buffer::AlignedBuffer;
-use crate::btrfs_image::constants::{MAGIC, MIB, SECTOR, SUPERBLOCK_LENGTH, SUPERBLOCKS};
+use crate::btrfs_image::constants::{MIB, SECTOR, SUPERBLOCK_LENGTH, SUPERBLOCKS};
 use crate::btrfs_image::space_trees::PlaceWriter;
 use crate::btrfs_image::structures::SuperBlock;
 use crate::btrfs_image::superblock::copy_at;
 use crate::error::{Error, Kind, Result};
 use crate::linux::pwrite_all;
+use crate::volume::{Content, content};
 
 pub struct Disk {
     file: File,
@@ -30,9 +30,6 @@ impl Disk {
         if !metadata.file_type().is_block_device() {
             let message = format!("{} is no block device (`burst image` makes image files)", path.display());
             return Err(Error::new(Kind::Usage, message));
-        }
-        if !force && let Some(found) = signatures(path) {
-            return Err(not_blank(path, &format!("holds {found}")));
         }
         // O_EXCL: nothing mounted, no swap, no partition in use, no other run. O_DIRECT: a copy in the page cache
         // would only take memory and time.
@@ -131,42 +128,18 @@ impl Disk {
             .map_err(|e| Error::io(format!("write to {} at {place}", self.path.display()), e))
     }
 
+    /// What was left of a file system of ours that was never finished is no loss.
     fn check_blank(&self) -> Result<()> {
-        let read = |place: u64, buffer: &mut [u8]| {
-            let read = self.file.read_exact_at(buffer, place);
-            read.map_err(|e| Error::io(format!("read {}", self.path.display()), e))
-        };
-        let mut buffer = AlignedBuffer::new(MIB as usize);
-        if self.size >= MIB {
-            read(0, &mut buffer)?;
+        match content(&self.file, &self.path, self.size)? {
+            Content::Blank | Content::Unfinished(_) => Ok(()),
+            found => Err(not_blank(&self.path, &found)),
         }
-        if let Some(at) = buffer.iter().position(|&b| b != 0) {
-            return Err(not_blank(&self.path, &format!("has data at byte {at}")));
-        }
-        for place in SUPERBLOCKS {
-            if place + SUPERBLOCK_LENGTH <= self.size {
-                read(place, &mut buffer[..SUPERBLOCK_LENGTH as usize])?;
-                if buffer.get(64..72) == Some(&MAGIC) {
-                    return Err(not_blank(&self.path, &format!("has a btrfs superblock at byte {place}")));
-                }
-            }
-        }
-        Ok(())
     }
 }
 
-fn not_blank(path: &Path, why: &str) -> Error {
-    let message = format!("{} is not blank: it {why}; use --force to lose everything on it", path.display());
+fn not_blank(path: &Path, found: &Content) -> Error {
+    let message = format!("{} is not blank: it holds {found}; use --force to lose everything on it", path.display());
     Error::new(Kind::TargetInUse, message)
-}
-
-/// What wipefs knows on the device; None if nothing, or if there is no wipefs (our own look then has to do).
-fn signatures(path: &Path) -> Option<String> {
-    let command = Command::new("wipefs").args(["-n", "--noheadings", "-O", "TYPE"]).arg(path).output().ok()?;
-    let text = String::from_utf8_lossy(&command.stdout);
-    let mut found: Vec<&str> = text.split_whitespace().collect();
-    found.dedup();
-    (!found.is_empty()).then(|| found.join(", "))
 }
 
 impl PlaceWriter for &Disk {

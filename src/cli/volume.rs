@@ -1,0 +1,322 @@
+//! `burst volume`: disks, and file systems on those that are blank.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Subcommand, ValueEnum};
+use serde_json::{Value, json};
+
+use super::output::bytes;
+use super::signals;
+use crate::error::{Error, Kind, Result};
+use crate::restore::check_stop;
+use crate::volume::content::show_uuid;
+use crate::volume::mount::mounted_at;
+use crate::volume::prepare::{in_use, look, mount_only};
+use crate::volume::wait::Hooks;
+use crate::volume::{Content, Data, Disk, Prepared, Roots, Selector, Wanted, disks, prepare};
+
+/// Shows disks, makes file systems on blank ones, and mounts them.
+#[derive(Debug, Args)]
+pub struct VolumeArgs {
+    #[command(subcommand)]
+    command: VolumeCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum VolumeCommand {
+    List(ListArgs),
+    Prepare(PrepareArgs),
+    Mount(MountArgs),
+    Status(StatusArgs),
+}
+
+/// Where the kernel shows its devices; tests have their own.
+#[derive(Debug, Args)]
+pub struct RootArgs {
+    #[arg(long, hide = true, value_name = "DIR", default_value = "/sys")]
+    sysfs: PathBuf,
+    #[arg(long, hide = true, value_name = "DIR", default_value = "/dev")]
+    devices: PathBuf,
+}
+
+impl RootArgs {
+    pub fn roots(&self) -> Roots {
+        Roots { sys: self.sysfs.clone(), dev: self.devices.clone() }
+    }
+}
+
+/// Lists the disks: size, kind, volume id or serial number, EC2's name, and what they hold.
+#[derive(Debug, Args)]
+struct ListArgs {
+    /// Print a JSON array
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    roots: RootArgs,
+}
+
+/// What both commands that mount have in common.
+#[derive(Debug, Args)]
+struct WhichArgs {
+    /// vol-..., an EC2 device name (/dev/sdf), a device or a link to it, or instance-store (all such disks)
+    #[arg(required = true, value_name = "SELECTOR", value_parser = |text: &str| Selector::parse(text))]
+    selectors: Vec<Selector>,
+    /// Wait so long until the disks are attached: 30, 30s, 5m, 1h
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "0")]
+    wait: Duration,
+    /// Label of the file system, by which it is found again [default: made of the mount point]
+    #[arg(long)]
+    label: Option<String>,
+    /// Options of the mount [default: noatime, and discard=async where the disks discard]
+    #[arg(long, value_name = "OPTIONS", requires = "mount")]
+    mount_options: Option<String>,
+    /// Print a JSON object
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    roots: RootArgs,
+}
+
+/// Makes a BTRFS file system on blank disks; one that is there already is only mounted.
+///
+/// Several disks become one file system. Disks that hold anything else, or are in use, are refused and stay as they
+/// are. The same command may run at every boot: instance store that came back empty is prepared again.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  burst volume prepare vol-0123456789abcdef0 --wait 5m --mount /data
+  burst volume prepare instance-store --mount /scratch
+  burst volume prepare /dev/sdf --label data --mount /srv/data --mount-options noatime,compress=zstd:1")]
+struct PrepareArgs {
+    #[command(flatten)]
+    which: WhichArgs,
+    /// Where to mount it; the directory is made if it is absent
+    #[arg(long, value_name = "PATH")]
+    mount: Option<PathBuf>,
+    /// Write over this disk whatever it holds, unless it is the volume that is wanted: its volume id, serial number
+    /// or path; may be repeated
+    #[arg(long, value_name = "ID")]
+    wipe: Vec<String>,
+    /// How data lies on several disks [default: raid0]
+    #[arg(long)]
+    data: Option<DataArg>,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum DataArg {
+    /// Striped over all disks
+    Raid0,
+    /// One disk after the other
+    Single,
+}
+
+/// Mounts a volume that `burst volume prepare` made; never makes one.
+#[derive(Debug, Args)]
+struct MountArgs {
+    #[command(flatten)]
+    which: WhichArgs,
+    /// Where to mount it; the directory is made if it is absent
+    #[arg(long, value_name = "PATH", required = true)]
+    mount: Option<PathBuf>,
+}
+
+/// Says what is mounted at a path. Exit code 0: a volume of BURST; 10: nothing, or something else.
+#[derive(Debug, Args)]
+struct StatusArgs {
+    /// The mount point
+    path: PathBuf,
+    /// Print a JSON object
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    roots: RootArgs,
+}
+
+pub fn run(args: VolumeArgs) -> Result<()> {
+    match args.command {
+        VolumeCommand::List(args) => list(&args),
+        VolumeCommand::Status(args) => status(&args),
+        VolumeCommand::Mount(MountArgs { which, mount }) => mounting(which, mount, Vec::new(), None, false),
+        VolumeCommand::Prepare(PrepareArgs { which, mount, wipe, data }) => {
+            let data = data.map(|data| match data {
+                DataArg::Raid0 => Data::Raid0,
+                DataArg::Single => Data::Single,
+            });
+            mounting(which, mount, wipe, data, true)
+        }
+    }
+}
+
+fn mounting(args: WhichArgs, mount: Option<PathBuf>, wipe: Vec<String>, data: Option<Data>, make: bool) -> Result<()> {
+    let WhichArgs { selectors, wait, label, mount_options, json, roots } = args;
+    let wanted = Wanted { selectors, wait, label, mount, mount_options, wipe, data };
+    let stop = signals::stop_flag()?;
+    let hooks = Hooks { go_on: &|| check_stop(&stop), say: &|text| eprintln!("{text}") };
+    let work = if make { prepare } else { mount_only };
+    let prepared = work(&wanted, &roots.roots(), hooks)?;
+    if json {
+        println!("{}", prepared_json(&prepared));
+    } else {
+        eprintln!("{}", prepared_text(&prepared));
+    }
+    Ok(())
+}
+
+/// What was done, as other programs read it.
+pub fn prepared_json(prepared: &Prepared) -> Value {
+    let mounted = prepared.mounted.as_ref();
+    json!({
+        "label": prepared.label,
+        "uuid": prepared.uuid,
+        "disks": prepared.disks.iter().map(disk_json).collect::<Vec<_>>(),
+        "made": prepared.made,
+        "mount": mounted.map(|m| m.at.to_string_lossy()),
+        "mount_options": mounted.map(|m| &m.options),
+        "was_mounted": mounted.is_some_and(|m| m.already),
+    })
+}
+
+/// The same for a person.
+pub fn prepared_text(prepared: &Prepared) -> String {
+    let disks: Vec<String> = prepared.disks.iter().map(Disk::to_string).collect();
+    let made = if prepared.made { "made" } else { "found" };
+    let mounted = prepared.mounted.as_ref().map_or_else(String::new, |mounted| {
+        let how = if mounted.already { "mounted before" } else { "mounted" };
+        format!(", {how} at {} ({})", mounted.at.display(), mounted.options)
+    });
+    format!("{made} the volume {:?} on {}{mounted}", prepared.label, disks.join(", "))
+}
+
+fn disk_json(disk: &Disk) -> Value {
+    json!({
+        "device": disk.path.to_string_lossy(),
+        "bytes": disk.size,
+        "kind": disk.kind.to_string(),
+        "model": disk.model,
+        "serial": disk.serial,
+        "volume_id": disk.volume_id,
+        "ec2_name": disk.ec2_name.as_ref().map(|name| format!("/dev/{name}")),
+        "virtual_name": disk.virtual_name,
+    })
+}
+
+fn list(args: &ListArgs) -> Result<()> {
+    let found = disks(&args.roots.roots())?;
+    let states: Vec<(Option<String>, Result<Content>)> = found.iter().map(|disk| (in_use(disk), look(disk))).collect();
+    if args.json {
+        let all = found.iter().zip(&states).map(|(disk, (used, content))| {
+            let mut value = disk_json(disk);
+            value["in_use"] = used.clone().into();
+            value["partitions"] = disk.partitions.clone().into();
+            value["blank"] = content.as_ref().ok().map(|content| *content == Content::Blank).into();
+            value["holds"] = content.as_ref().ok().map(Content::to_string).into();
+            value
+        });
+        println!("{}", Value::Array(all.collect()));
+        return Ok(());
+    }
+    let mut rows = vec![["DEVICE", "SIZE", "KIND", "ID", "EC2 NAME", "STATE"].map(String::from)];
+    for (disk, (used, content)) in found.iter().zip(&states) {
+        let state = match (used, content) {
+            (Some(used), Ok(content)) => format!("{content}; {used}"),
+            (Some(used), Err(_)) => used.clone(),
+            (None, Ok(content)) => content.to_string(),
+            (None, Err(error)) if error.kind() == Kind::Denied => "unknown (access denied; root can tell)".into(),
+            (None, Err(error)) => error.to_string(),
+        };
+        let ec2 = match (&disk.ec2_name, &disk.virtual_name) {
+            (Some(name), _) => format!("/dev/{name}"),
+            (None, Some(name)) => name.clone(),
+            _ => "-".into(),
+        };
+        let id = disk.volume_id.clone().unwrap_or_else(|| disk.serial.clone());
+        let id = if id.is_empty() { "-".into() } else { id };
+        rows.push([disk.path.display().to_string(), bytes(disk.size), disk.kind.to_string(), id, ec2, state]);
+    }
+    print!("{}", table(&rows));
+    Ok(())
+}
+
+fn table(rows: &[[String; 6]]) -> String {
+    let mut widths = [0; 6];
+    for row in rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    let line = |row: &[String; 6]| {
+        let cells = row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}"));
+        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned() + "\n"
+    };
+    rows.iter().map(line).collect()
+}
+
+fn status(args: &StatusArgs) -> Result<()> {
+    let shown = args.path.display();
+    let nothing = |why: String| Error::new(Kind::NotFound, why);
+    let mount = mounted_at(&args.path)?.ok_or_else(|| nothing(format!("{shown} is no mount point")))?;
+    let other = || nothing(format!("{shown} shows {} ({}), no volume of BURST", mount.source.display(), mount.kind));
+    if mount.kind != "btrfs" {
+        return Err(other());
+    }
+    let roots = args.roots.roots();
+    let source = Selector::Device(mount.source.clone()).choose(&disks(&roots)?, &roots)?;
+    let disk = source.first().ok_or_else(other)?;
+    let Content::Own(own) = look(disk)? else { return Err(other()) };
+    let uuid = show_uuid(&own.uuid);
+    let space = nix::sys::statvfs::statvfs(&args.path).map_err(|e| Error::io(format!("look at {shown}"), e.into()))?;
+    let unit = space.fragment_size();
+    let (size, free) = (space.blocks() * unit, space.blocks_available() * unit);
+    if args.json {
+        let value = json!({
+            "mount": args.path.to_string_lossy(), "label": own.label, "uuid": uuid, "disks": own.disks,
+            "mount_options": mount.options, "bytes": size, "bytes_free": free,
+        });
+        println!("{value}");
+    } else {
+        let disks = super::output::count(own.disks, "disk");
+        println!(
+            "{shown}: volume {:?} on {disks}, {} of {} free ({})",
+            own.label,
+            bytes(free),
+            bytes(size),
+            mount.options
+        );
+    }
+    Ok(())
+}
+
+/// Seconds, or a number with s, m or h.
+fn parse_duration(text: &str) -> std::result::Result<Duration, String> {
+    let (digits, unit) = match text.find(|c: char| !c.is_ascii_digit()) {
+        Some(at) => text.split_at(at),
+        None => (text, "s"),
+    };
+    let seconds = match unit {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3600,
+        _ => return Err("write 30, 30s, 5m or 1h".into()),
+    };
+    let number = digits.parse::<u64>().ok().and_then(|n| n.checked_mul(seconds));
+    number
+        .filter(|&n| n <= 7 * 24 * 3600)
+        .map(Duration::from_secs)
+        .ok_or_else(|| "write 30, 30s, 5m or 1h, at most a week".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations() {
+        for (text, seconds) in [("0", 0), ("30", 30), ("30s", 30), ("5m", 300), ("1h", 3600)] {
+            assert_eq!(parse_duration(text), Ok(Duration::from_secs(seconds)));
+        }
+        for bad in ["", "s", "-1", "5 m", "1d", "1.5h", "99999999999999999999", "169h"] {
+            assert!(parse_duration(bad).is_err(), "{bad}");
+        }
+    }
+}
