@@ -13,7 +13,8 @@
 //! Arrows point downwards only.
 //!
 //! ```text
-//! cli  ->  restore, snapshot  ->  store, format, btrfs, btrfs_image, linux    store -> aws_crt, linux
+//! cli  ->  restore, snapshot  ->  store, format, btrfs, btrfs_image, linux    store -> aws_crt, linux, tuning::imds
+//! cli  ->  tuning -> store (sizes of uploads)
 //!                                                                             btrfs -> linux
 //!                                                         format -> nothing; btrfs_image -> error
 //! ```
@@ -28,6 +29,7 @@
 //! | `aws_crt` | every call into aws-c-s3 (feature `s3`) | |
 //! | [`btrfs`] | every BTRFS ioctl | |
 //! | [`btrfs_image`] | a BTRFS on disk: structures, trees, chunks, as pure code | files, devices, archives |
+//! | [`tuning`] | what the machine is (EC2 type, CPUs, memory, disks), and the numbers to run with | what they are for |
 //! | [`linux`] | other system calls: creating beneath a directory, attributes, holes, spools | |
 //! | [`error`] | one error type; its kind decides the exit code | |
 //!
@@ -58,3 +60,4 @@ pub mod linux;
 pub mod restore;
 pub mod snapshot;
 pub mod store;
+pub mod tuning;

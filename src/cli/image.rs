@@ -60,7 +60,7 @@ pub fn run(args: ImageCommandArgs) -> Result<()> {
     bar.finish_and_clear();
     if !args.quiet {
         let repeated = s3.repeated.load(Ordering::Relaxed);
-        summary(&report, &args.file, &location, begun, repeated, args.json);
+        summary(&report, &args.file, &location, begun, repeated, args.json, None);
     }
     Ok(())
 }

@@ -8,6 +8,7 @@ use std::time::Instant;
 use clap::{Args, ValueEnum};
 
 use super::output::{bytes, count};
+use super::spent::Took;
 use crate::error::{Error, Result};
 use crate::restore::{ImageOptions, ImageReport, MetadataProfile, PipelineOptions};
 use crate::store::Location;
@@ -68,7 +69,15 @@ impl ImageArgs {
 }
 
 /// Prints what was made.
-pub fn summary(report: &ImageReport, on: &Path, source: &Location, begun: Instant, repeated: u64, json: bool) {
+pub fn summary(
+    report: &ImageReport,
+    on: &Path,
+    source: &Location,
+    begun: Instant,
+    repeated: u64,
+    json: bool,
+    took: Option<&Took>,
+) {
     let (r, s) = (&report.restored, &report.sizes);
     let uuid = show_uuid(&report.uuid);
     if json {
@@ -78,6 +87,9 @@ pub fn summary(report: &ImageReport, on: &Path, source: &Location, begun: Instan
         value["data_bytes"] = s.data.into();
         value["metadata_bytes"] = s.metadata.into();
         value["chunks"] = s.chunks.into();
+        if let Some(took) = took {
+            took.add_to(&mut value);
+        }
         println!("{value}");
         return;
     }
@@ -90,6 +102,9 @@ pub fn summary(report: &ImageReport, on: &Path, source: &Location, begun: Instan
         bytes(r.encoded_bytes),
         r.decoded_frames,
     );
+    if let Some(took) = took {
+        took.say();
+    }
     super::restore::say_repeated(repeated);
 }
 

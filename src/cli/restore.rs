@@ -80,8 +80,9 @@ pub fn run(args: RestoreArgs) -> Result<()> {
     let begun = Instant::now();
     let location = Location::parse(&args.source)?;
     let mut s3 = args.s3.options(&location)?;
+    let tuned = args.pipeline.tuned(Some(&target))?;
     let options = RestoreOptions {
-        pipeline: args.pipeline.options(&mut s3)?,
+        pipeline: tuned.options(&mut s3),
         into_existing: args.into_existing,
         paths: args.path.into_iter().map(OsStringExt::into_vec).collect(),
         no_encoded_writes: args.no_encoded_writes,
@@ -98,10 +99,14 @@ pub fn run(args: RestoreArgs) -> Result<()> {
         restore(&archive, &target, &options, &|n| bar.inc(n), &stop)?
     };
     let repeated = s3.repeated.load(Ordering::Relaxed);
+    let took = super::spent::Took::of(&tuned, &report, begun, false);
     if args.json {
-        println!("{}", json(&report, &target, &location, begun, repeated));
+        let mut value = json(&report, &target, &location, begun, repeated);
+        took.add_to(&mut value);
+        println!("{value}");
     } else if !args.quiet {
         summary(&report, &target, begun);
+        took.say();
         say_repeated(repeated);
     }
     Ok(())
@@ -112,7 +117,8 @@ fn run_device(args: RestoreArgs) -> Result<()> {
     let Some(device) = args.device else { return Ok(()) };
     let location = Location::parse(&args.source)?;
     let mut s3 = args.s3.options(&location)?;
-    let options = args.image.options(args.pipeline.options(&mut s3)?);
+    let tuned = args.pipeline.tuned(Some(device.as_path()))?;
+    let options = args.image.options(tuned.options(&mut s3));
     let stop = args.pipeline.stop_flag()?;
     let archive = Archive::open(open_source_or_spool(&location, &s3)?)?;
     let bar = progress_bar(Some(archive.index.trailer.data_end), args.quiet);
@@ -123,7 +129,8 @@ fn run_device(args: RestoreArgs) -> Result<()> {
     }
     if args.json || !args.quiet {
         let repeated = s3.repeated.load(Ordering::Relaxed);
-        super::image_args::summary(&report, &device, &location, begun, repeated, args.json);
+        let took = super::spent::Took::of(&tuned, &report.restored, begun, true);
+        super::image_args::summary(&report, &device, &location, begun, repeated, args.json, Some(&took));
     }
     Ok(())
 }
