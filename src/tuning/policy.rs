@@ -146,9 +146,9 @@ fn disk(found: Named<'_>, given: &Given, volumes: Option<usize>) -> Option<Choic
         return Some(choice(Speed::constant(mbps * 1e6), origin, "as given"));
     }
     let volumes = volumes?;
+    let what = if volumes == 1 { "an EBS volume".to_owned() } else { format!("{volumes} EBS volumes, each") };
     let assumed = GP3_MBPS * volumes as f64;
-    let mut reason =
-        format!("{volumes} EBS volume(s), taken for gp3 of {GP3_MBPS} MB/s (say --disk-mbps if you paid for more)");
+    let mut reason = format!("{what} taken for gp3 of {GP3_MBPS} MB/s (say --disk-mbps if you paid for more)");
     let instance = found.and_then(likeness).and_then(|(it, name)| Some((it.ebs?, name)));
     let Some((ebs, name)) = instance else {
         return Some(choice(Speed::constant(assumed * 1e6), Origin::Detected, reason));
@@ -288,7 +288,7 @@ pub fn fitting(memory: u64, request_size: u64) -> Result<u16> {
 /// The size of the parts of an upload, in MiB, for an archive of so many bytes.
 pub fn upload_part_mib(archive_bytes: u64) -> Result<Choice<u64>> {
     let size = crate::store::upload_part_size(archive_bytes)? >> 20;
-    Ok(choice(size, Origin::Detected, "the smallest with which S3's 10,000 parts suffice"))
+    Ok(choice(size, Origin::Default, "the smallest with which S3's 10,000 parts suffice"))
 }
 
 /// What an archive asks of a machine.
