@@ -103,17 +103,19 @@ impl Plan {
             (name, format!("{}{unit}", c.value), c.value.into(), c.origin.to_string(), c.reason.clone())
         }
         let t = &self.tuned.tuning;
-        let speed = |name, c: &Choice<Speed>| {
+        let speed = |name, text: String, c: &Choice<Speed>| {
             let value = json!({ "baseline": c.value.baseline, "peak": c.value.peak });
-            (name, format!("{}/s", bytes(c.value.peak as u64)), value, c.origin.to_string(), c.reason.clone())
+            (name, text, value, c.origin.to_string(), c.reason.clone())
         };
+        let gbps = |n: f64| format!("{n:.3} Gbit/s");
         let mut rows = Vec::new();
-        rows.extend(t.network.as_ref().map(|c| speed("network", c)));
-        rows.extend(t.disk.as_ref().map(|c| speed("disk", c)));
-        rows.extend(t.target_gbps.as_ref().map(|c| {
-            let value = format!("{:.3} Gbit/s", c.value);
-            ("target_gbps", value, c.value.into(), c.origin.to_string(), c.reason.clone())
-        }));
+        rows.extend(t.network.as_ref().map(|c| speed("network", gbps(c.value.peak * 8.0 / 1e9), c)));
+        rows.extend(t.disk.as_ref().map(|c| speed("disk", format!("{}/s", bytes(c.value.peak as u64)), c)));
+        rows.extend(
+            t.target_gbps
+                .as_ref()
+                .map(|c| ("target_gbps", gbps(c.value), c.value.into(), c.origin.to_string(), c.reason.clone())),
+        );
         rows.push(row("in_flight", "", &t.in_flight));
         rows.push(row("workers", "", &t.workers));
         rows.push(row("request_size_mib", " MiB", &t.request_size_mib));

@@ -31,15 +31,17 @@ impl Took {
         Took { time: begun.elapsed(), finishing: report.finishing, spent: report.spent(), expected }
     }
 
-    /// Of the speed that was possible, 1 = all; None if nothing is known that could bound it.
+    /// Of the speed that was possible, 1 = all; None if it is not known. What the CPU allows is an estimate.
     fn achieved(&self) -> Option<f64> {
-        let expected = self.expected.as_ref().filter(|e| e.bound.is_some())?;
+        let expected = self.expected.as_ref().filter(|e| matches!(e.bound, Some(Bound::Network | Bound::Disk)))?;
         Some(expected.seconds / self.time.as_secs_f64().max(1e-9))
     }
 
     pub fn say(&self) {
-        if let (Some(e), Some(achieved)) = (&self.expected, self.achieved()) {
-            eprintln!("bound: {}, achieved {:.0} %", bound(e), 100.0 * achieved);
+        match (self.expected.as_ref().filter(|e| e.bound.is_some()), self.achieved()) {
+            (Some(e), Some(achieved)) => eprintln!("bound: {}, achieved {:.0} %", bound(e), 100.0 * achieved),
+            (Some(e), None) => eprintln!("bound: {} of {:.2} s", bound(e), e.seconds),
+            (None, _) => {}
         }
         let Some(spent) = self.spent else { return };
         let share = |part: Duration| 100.0 * part.as_secs_f64() / spent.total.as_secs_f64().max(1e-9);
