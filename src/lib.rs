@@ -13,9 +13,9 @@
 //! Arrows point downwards only.
 //!
 //! ```text
-//! cli  ->  restore, snapshot  ->  store, format, btrfs, btrfs_image, linux    store -> aws_crt, linux
+//! cli  ->  restore, snapshot  ->  store, format, btrfs, btrfs_image, linux    store -> aws_crt, linux, tuning::imds
 //!  |          \-> volume  ->  btrfs_image, linux                              btrfs -> linux
-//!  \-> job, volume                                        format -> nothing; btrfs_image -> error
+//!  \-> job, volume, tuning -> store                       format -> nothing; btrfs_image -> error
 //! ```
 //!
 //! | module | what it is | what it does not know |
@@ -30,6 +30,7 @@
 //! | `aws_crt` | every call into aws-c-s3 (feature `s3`) | |
 //! | [`btrfs`] | every BTRFS ioctl | |
 //! | [`btrfs_image`] | a BTRFS on disk: structures, trees, chunks, as pure code | files, devices, archives |
+//! | [`tuning`] | what the machine is (EC2 type, CPUs, memory, disks), and the numbers to run with | what they are for |
 //! | [`linux`] | other system calls: creating beneath a directory, attributes, holes, spools | |
 //! | [`error`] | one error type; its kind decides the exit code | |
 //!
@@ -62,4 +63,5 @@ pub mod linux;
 pub mod restore;
 pub mod snapshot;
 pub mod store;
+pub mod tuning;
 pub mod volume;

@@ -10,7 +10,6 @@ mod address;
 mod client;
 mod failure;
 pub mod get;
-pub mod metadata;
 pub mod put;
 
 pub use client::{Client, Purpose};

@@ -62,7 +62,7 @@ pub fn run(args: ImageCommandArgs) -> Result<()> {
     if args.json {
         println!("{}", json(&report, &args.file, &location, begun, repeated));
     } else if !args.quiet {
-        summary(&report, &args.file, begun, repeated);
+        summary(&report, &args.file, begun, repeated, None);
     }
     Ok(())
 }

@@ -8,6 +8,7 @@ use std::time::Instant;
 use clap::{Args, ValueEnum};
 
 use super::output::{bytes, count};
+use super::spent::Took;
 use crate::restore::{ImageOptions, ImageReport, MetadataProfile, PipelineOptions};
 use crate::store::Location;
 use crate::volume::content::show_uuid;
@@ -80,7 +81,7 @@ pub fn json(report: &ImageReport, on: &Path, source: &Location, begun: Instant, 
 }
 
 /// Prints what was made.
-pub fn summary(report: &ImageReport, on: &Path, begun: Instant, repeated: u64) {
+pub fn summary(report: &ImageReport, on: &Path, begun: Instant, repeated: u64, took: Option<&Took>) {
     let (r, s) = (&report.restored, &report.sizes);
     let uuid = show_uuid(&report.uuid);
     super::restore::headline("made a file system of", r, format_args!("on {}", on.display()), begun);
@@ -92,6 +93,9 @@ pub fn summary(report: &ImageReport, on: &Path, begun: Instant, repeated: u64) {
         bytes(r.encoded_bytes),
         r.decoded_frames,
     );
+    if let Some(took) = took {
+        took.say();
+    }
     super::restore::say_repeated(repeated);
 }
 

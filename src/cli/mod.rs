@@ -6,11 +6,13 @@ mod image_args;
 mod ls;
 mod output;
 mod pipeline_args;
+mod plan;
 mod restore;
 mod run;
 mod s3_args;
 mod signals;
 mod snapshot;
+mod spent;
 mod verify;
 mod volume;
 
@@ -29,6 +31,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Restore(restore::RestoreArgs),
+    Plan(plan::PlanArgs),
     Snapshot(snapshot::SnapshotArgs),
     Ls(ls::LsArgs),
     Verify(verify::VerifyArgs),
@@ -43,6 +46,7 @@ pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let result = match cli.command {
         Command::Restore(args) => restore::run(args),
+        Command::Plan(args) => plan::run(args),
         Command::Snapshot(args) => snapshot::run(args),
         Command::Ls(args) => ls::run(args),
         Command::Verify(args) => verify::run(args),

@@ -1,5 +1,7 @@
-//! Flags of the part pipeline, the same for every command that reads all of an archive.
+//! Flags of the part pipeline, the same for every command that reads all of an archive; and what it runs with when
+//! flags, environment, configuration file and the machine have all been heard.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
@@ -7,27 +9,54 @@ use std::time::Duration;
 use clap::Args;
 
 use super::signals;
-use crate::error::{Error, Kind, Result};
+use crate::error::Result;
 use crate::restore::PipelineOptions;
 use crate::store::S3Options;
+use crate::tuning::facts::{self, Depth};
+use crate::tuning::imds::Service;
+use crate::tuning::settings::{self, CONFIG_FILE};
+use crate::tuning::{Facts, Roots, Settings, Tuning, policy};
+
+const CONFIG_HELP: &str = "\
+These can also be set by environment variables (BURST_IN_FLIGHT, ...) and in /etc/burst/config.toml (or the file that \
+BURST_CONFIG names), by these names: workers, in_flight, request_size_mib, memory_mib, network_gbps, disk_mbps, detect. \
+A flag wins over the environment, that over the file, that over what is detected. `burst plan` shows the outcome.";
 
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Tuning")]
 pub struct PipelineArgs {
     /// Threads that check and write [default: one per CPU]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
-    workers: Option<u16>,
-    /// Requests in flight; each takes --request-size of memory
-    #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=4096))]
-    in_flight: u16,
-    /// Size of one request in MiB: 8, 16, 32, 64, ...
-    #[arg(long, value_name = "MiB", default_value_t = 8)]
-    request_size: u64,
-    /// Memory to use at most, in MiB: fewer requests are in flight if need be [default: no limit]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=u64::from(u16::MAX)))]
+    #[arg(long_help = format!("Threads that check and write [default: one per CPU]\n\n{CONFIG_HELP}"))]
+    workers: Option<u64>,
+    /// Requests in flight; each takes --request-size of memory [default: by the instance type on EC2, else 16]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=4096))]
+    in_flight: Option<u64>,
+    /// Size of one request in MiB: 8, 16, 32, 64, ... [default: 8]
+    #[arg(long, value_name = "MiB")]
+    request_size: Option<u64>,
+    /// Memory to use at most, in MiB: fewer requests are in flight if need be [default: on EC2 half of what is
+    /// available, else no limit]
     #[arg(long, value_name = "MiB", value_parser = clap::value_parser!(u64).range(1..))]
     memory: Option<u64>,
+    /// Speed of the network in Gbit/s [default: what the instance type has]
+    #[arg(long, value_name = "GBITS")]
+    network_gbps: Option<f64>,
+    /// Speed of the target's disks in MB/s [default: on EC2 what EBS gives, else unknown]
+    #[arg(long, value_name = "MB")]
+    disk_mbps: Option<f64>,
+    /// Do not look at what instance this is
+    #[arg(long)]
+    no_detect: bool,
     /// Seconds after which the whole run is given up (exit code 16) [default: none]
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
     deadline: Option<u64>,
+}
+
+/// What a run is tuned to, and to what facts.
+pub struct Tuned {
+    pub facts: Facts,
+    pub tuning: Tuning,
 }
 
 impl PipelineArgs {
@@ -42,54 +71,49 @@ impl PipelineArgs {
 
     /// The options, and the same wishes for the S3 client.
     pub fn options(&self, s3: &mut S3Options) -> Result<PipelineOptions> {
-        let parts = self.request_size / 8;
-        if !self.request_size.is_multiple_of(8) || !parts.is_power_of_two() || parts > 64 {
-            let message = format!("--request-size {}: must be 8 times a power of two, at most 512", self.request_size);
-            return Err(Error::new(Kind::Usage, message));
-        }
-        let in_flight = match self.memory {
-            Some(memory) => self.in_flight.min(in_flight_within(memory, self.request_size)?),
-            None => self.in_flight,
+        Ok(self.tuned(None)?.options(s3))
+    }
+
+    /// What to run with, for a restore to `target`.
+    pub fn tuned(&self, target: Option<&Path>) -> Result<Tuned> {
+        self.tuned_on(&Roots::default(), Depth::Quick, target)
+    }
+
+    /// [`tuned`](Self::tuned) for the machine below `roots`.
+    pub fn tuned_on(&self, roots: &Roots, depth: Depth, target: Option<&Path>) -> Result<Tuned> {
+        let variable = |name: &str| std::env::var(name).ok();
+        let named = variable("BURST_CONFIG").filter(|path| !path.is_empty()).map(PathBuf::from);
+        let config = named.clone().unwrap_or_else(|| CONFIG_FILE.into());
+        let flags = Settings {
+            workers: self.workers,
+            in_flight: self.in_flight,
+            request_size_mib: self.request_size,
+            memory_mib: self.memory,
+            network_gbps: self.network_gbps,
+            disk_mbps: self.disk_mbps,
+            detect: self.no_detect.then_some(false),
         };
-        s3.max_in_flight = in_flight;
-        let mut options = PipelineOptions {
-            in_flight: in_flight.into(),
-            parts_per_request: parts,
+        let file = Settings::from_file(&config, named.is_some())?;
+        let given = settings::layered(flags, Settings::from_environment(variable)?, file, &config)?;
+        let service = match given.detect {
+            Some((false, _)) => Service::Disabled,
+            _ => Service::from_environment(),
+        };
+        let facts = facts::look(roots, &service, depth, target);
+        let tuning = policy::decide(&facts, &given)?;
+        Ok(Tuned { facts, tuning })
+    }
+}
+
+impl Tuned {
+    /// The options, and the same wishes for the S3 client.
+    pub fn options(&self, s3: &mut S3Options) -> PipelineOptions {
+        s3.max_in_flight = self.tuning.in_flight.value;
+        PipelineOptions {
+            workers: self.tuning.workers.value.into(),
+            in_flight: self.tuning.in_flight.value.into(),
+            parts_per_request: self.tuning.request_size_mib.value / 8,
             stall_timeout: s3.stall_timeout,
-            ..PipelineOptions::default()
-        };
-        if let Some(workers) = self.workers {
-            options.workers = workers.into();
         }
-        Ok(options)
-    }
-}
-
-/// What a run takes beside its requests, in MiB: the program, its threads, pieces of the directory.
-const BESIDE_REQUESTS: u64 = 56;
-
-/// How many requests fit in a budget (MiB). Each takes its bytes and about an eighth more: the list of what is in them.
-fn in_flight_within(memory: u64, request_size: u64) -> Result<u16> {
-    let fit = memory.saturating_sub(BESIDE_REQUESTS) * 8 / (9 * request_size);
-    if fit == 0 {
-        let least = BESIDE_REQUESTS + (9 * request_size).div_ceil(8);
-        let message =
-            format!("--memory {memory}: a restore needs at least {least} MiB for requests of {request_size} MiB");
-        return Err(Error::new(Kind::Usage, message));
-    }
-    Ok(u16::try_from(fit).unwrap_or(u16::MAX))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::in_flight_within;
-
-    #[test]
-    fn requests_within_a_budget() {
-        assert_eq!(in_flight_within(256, 8).unwrap(), 22);
-        assert_eq!(in_flight_within(65, 8).unwrap(), 1);
-        assert!(in_flight_within(64, 8).is_err());
-        assert!(in_flight_within(0, 512).is_err());
-        assert_eq!(in_flight_within(u64::MAX / 8, 8).unwrap(), u16::MAX);
     }
 }

@@ -12,6 +12,7 @@ use super::image_args::ImageArgs;
 use super::output::{bytes, count, progress_bar, rate};
 use super::pipeline_args::PipelineArgs;
 use super::s3_args::S3Args;
+use super::spent::Took;
 use crate::error::{Error, Kind, Result};
 use crate::restore::{Archive, Destination, Report, RestoreOptions, image, restore, restore_stream};
 use crate::store::{Location, open_source, open_source_or_spool};
@@ -100,8 +101,9 @@ pub fn perform(args: RestoreArgs) -> Result<serde_json::Value> {
     let begun = Instant::now();
     let location = Location::parse(&args.source)?;
     let mut s3 = args.s3.options(&location)?;
+    let tuned = args.pipeline.tuned(Some(&target))?;
     let options = RestoreOptions {
-        pipeline: args.pipeline.options(&mut s3)?,
+        pipeline: tuned.options(&mut s3),
         into_existing: args.into_existing,
         paths: args.path.into_iter().map(OsStringExt::into_vec).collect(),
         no_encoded_writes: args.no_encoded_writes,
@@ -118,11 +120,15 @@ pub fn perform(args: RestoreArgs) -> Result<serde_json::Value> {
         restore(&archive, &target, &options, &|n| bar.inc(n), &stop)?
     };
     let repeated = s3.repeated.load(Ordering::Relaxed);
+    let took = Took::of(&tuned, &report, begun, false);
     if !args.json && !args.quiet {
         summary(&report, &target, begun);
+        took.say();
         say_repeated(repeated);
     }
-    Ok(json(&report, &target, &location, begun, repeated))
+    let mut value = json(&report, &target, &location, begun, repeated);
+    took.add_to(&mut value);
+    Ok(value)
 }
 
 fn perform_device(args: RestoreArgs) -> Result<serde_json::Value> {
@@ -130,7 +136,8 @@ fn perform_device(args: RestoreArgs) -> Result<serde_json::Value> {
     let Some(device) = args.device else { return Err(Error::new(Kind::Usage, "--device is missing")) };
     let location = Location::parse(&args.source)?;
     let mut s3 = args.s3.options(&location)?;
-    let options = args.image.options(args.pipeline.options(&mut s3)?);
+    let tuned = args.pipeline.tuned(Some(device.as_path()))?;
+    let options = args.image.options(tuned.options(&mut s3));
     let stop = args.pipeline.stop_flag()?;
     let archive = Archive::open(open_source_or_spool(&location, &s3)?)?;
     let bar = progress_bar(Some(archive.index.trailer.data_end), args.quiet);
@@ -140,10 +147,13 @@ fn perform_device(args: RestoreArgs) -> Result<serde_json::Value> {
         mount(&[&device], target, args.mount_options.as_deref().unwrap_or_default())?;
     }
     let repeated = s3.repeated.load(Ordering::Relaxed);
+    let took = Took::of(&tuned, &report.restored, begun, true);
     if !args.json && !args.quiet {
-        super::image_args::summary(&report, &device, begun, repeated);
+        super::image_args::summary(&report, &device, begun, repeated, Some(&took));
     }
-    Ok(super::image_args::json(&report, &device, &location, begun, repeated))
+    let mut value = super::image_args::json(&report, &device, &location, begun, repeated);
+    took.add_to(&mut value);
+    Ok(value)
 }
 
 /// What the S3 client had to send again.

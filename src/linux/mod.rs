@@ -9,6 +9,7 @@ pub mod spool;
 
 use std::io;
 use std::os::fd::BorrowedFd;
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::mount::MsFlags;
@@ -64,6 +65,21 @@ pub fn retry_io<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
 /// Makes everything written so far to the file system that `file` is on durable, and reports late write errors.
 pub fn syncfs(file: BorrowedFd<'_>) -> io::Result<()> {
     Ok(retry(|| nix::unistd::syncfs(file))?)
+}
+
+/// How long the calling thread had a CPU, and how long it waited for one although it could have run (0 if the kernel does
+/// not count that, CONFIG_SCHED_INFO).
+pub fn thread_times() -> (Duration, Duration) {
+    // proc_pid_schedstat(5): nanoseconds on a CPU, nanoseconds in the queue, time slices.
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    let mut numbers = text.split_whitespace().map_while(|n| n.parse().ok()).map(Duration::from_nanos);
+    match (numbers.next(), numbers.next()) {
+        (Some(cpu), Some(queued)) => (cpu, queued),
+        _ => {
+            let clock = nix::time::clock_gettime(nix::time::ClockId::CLOCK_THREAD_CPUTIME_ID);
+            (clock.map(Duration::from).unwrap_or_default(), Duration::ZERO)
+        }
+    }
 }
 
 /// Mount options as mount(8) takes them ("noatime,subvol=x") to flags of mount(2) and what the file system is told.

@@ -32,7 +32,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 pub use fetch_directory::Archive;
 pub use image::{Destination, ImageOptions, ImageReport, MetadataProfile, image};
 pub use pipeline::{PipelineOptions, Sink, VerifiedPart};
-pub use report::Report;
+pub use report::{Report, Spent};
 pub use selection::Selection;
 pub use verify::{VerifyReport, verify};
 
@@ -76,7 +76,9 @@ pub fn restore(
     let target = target::Target::prepare(target, options.into_existing, root.is_some())?;
     let sink = mounted::MountedSink::new(&target, archive, options)?;
     let fetched = pipeline::run(archive, &selection, &sink, &options.pipeline, progress, stop)?;
+    let finishing = std::time::Instant::now();
     let mut report = sink.finish(stop)?;
+    report.finishing = finishing.elapsed();
     report.fetched = fetched;
     let root = if selection.is_everything() { root } else { None };
     target.complete(root.as_ref(), &archive.marker())?;

@@ -171,6 +171,9 @@ pub fn run<S: Sink>(
             first_part: Duration::from_nanos(shared.first_part.load(Ordering::Relaxed)),
             workers_idle: Duration::from_nanos(shared.idle.load(Ordering::Relaxed)),
             parts_waited: Duration::from_nanos(shared.waited.load(Ordering::Relaxed)),
+            workers_time: Duration::from_nanos(shared.workers_time.load(Ordering::Relaxed)),
+            workers_cpu: Duration::from_nanos(shared.workers_cpu.load(Ordering::Relaxed)),
+            workers_queued: Duration::from_nanos(shared.workers_queued.load(Ordering::Relaxed)),
             ..requested
         }),
     })
@@ -185,10 +188,15 @@ fn work<S: Sink>(
     progress: Progress<'_>,
     begun: Instant,
 ) -> Result<()> {
+    let started = Instant::now();
     let mut worker = sink.worker()?;
     loop {
         let idle_since = Instant::now();
-        let Some(Arrival { at, parts, result, permit }) = next_arrival(receiver, shared) else { return Ok(()) };
+        let Some(Arrival { at, parts, result, permit }) = next_arrival(receiver, shared) else {
+            add(&shared.idle, idle_since.elapsed().as_nanos() as u64);
+            shared.worker_ends(started);
+            return Ok(());
+        };
         add(&shared.idle, idle_since.elapsed().as_nanos() as u64);
         add(&shared.waited, idle_since.max(at).elapsed().as_nanos() as u64);
         let _working = Working::begin(&shared.working);
@@ -419,6 +427,9 @@ struct Shared {
     idle: AtomicU64,
     waited: AtomicU64,
     working: AtomicU64,
+    workers_time: AtomicU64,
+    workers_cpu: AtomicU64,
+    workers_queued: AtomicU64,
 }
 
 impl Shared {
@@ -431,7 +442,18 @@ impl Shared {
             idle: AtomicU64::new(0),
             waited: AtomicU64::new(0),
             working: AtomicU64::new(0),
+            workers_time: AtomicU64::new(0),
+            workers_cpu: AtomicU64::new(0),
+            workers_queued: AtomicU64::new(0),
         }
+    }
+
+    /// Adds up the times of the calling thread.
+    fn worker_ends(&self, started: Instant) {
+        let (cpu, queued) = crate::linux::thread_times();
+        add(&self.workers_time, started.elapsed().as_nanos() as u64);
+        add(&self.workers_cpu, cpu.as_nanos() as u64);
+        add(&self.workers_queued, queued.as_nanos() as u64);
     }
 
     /// The first failure is the one that is reported.

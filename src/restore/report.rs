@@ -17,6 +17,22 @@ pub struct Fetched {
     pub workers_idle: Duration,
     /// Sum over the requests of the time their result waited while the worker that took it had nothing to do.
     pub parts_waited: Duration,
+    /// Sums over the workers: how long they lived, had a CPU, and waited for one.
+    pub workers_time: Duration,
+    pub workers_cpu: Duration,
+    pub workers_queued: Duration,
+}
+
+/// Where the time of the workers went; sums over them. What is missing to their lifetime they waited for each other.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Spent {
+    pub total: Duration,
+    /// Nothing to do: waiting for parts of the archive.
+    pub waiting_for_data: Duration,
+    pub at_work: Duration,
+    /// In a system call without a CPU: the disk, or locks of the file system.
+    pub waiting_for_disk: Duration,
+    pub waiting_for_cpu: Duration,
 }
 
 /// What a restore did.
@@ -40,10 +56,38 @@ pub struct Report {
     pub refused_frames: u64,
     /// Sum over the workers of the time they waited because another was writing the same file.
     pub waited_for_files: Duration,
+    /// Time after the last part: links, attributes of directories, the rest of a file system, and that all is on the disk.
+    pub finishing: Duration,
     /// Why no encoded writes were used, if so.
     pub not_encoded: Option<String>,
     /// What could not be restored exactly because of missing privileges, one line per kind.
     pub notices: Vec<String>,
+}
+
+impl Report {
+    /// None if nothing was fetched by workers (a restore from standard input).
+    pub fn spent(&self) -> Option<Spent> {
+        let f = &self.fetched;
+        // A worker that has nothing to do also waits for a CPU now and then, so these overlap a little.
+        let mut left = f.workers_time;
+        let mut take = |time: Duration| {
+            let part = time.min(left);
+            left -= part;
+            part
+        };
+        let at_work = take(f.workers_cpu);
+        let waiting_for_data = take(f.workers_idle);
+        take(self.waited_for_files);
+        let waiting_for_cpu = take(f.workers_queued);
+        let total = f.workers_time;
+        (!total.is_zero()).then_some(Spent {
+            total,
+            waiting_for_data,
+            at_work,
+            waiting_for_disk: left,
+            waiting_for_cpu,
+        })
+    }
 }
 
 /// [`Report`] while several threads count.

@@ -2,14 +2,10 @@
 
 use std::env;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use super::{Credentials, S3Options};
-use crate::aws_crt::metadata;
 use crate::error::{Error, Kind, Result};
-
-/// How long the instance metadata service may take; it answers at once where it exists.
-const METADATA_LIMIT: Duration = Duration::from_secs(2);
+use crate::tuning::imds::Service;
 
 impl S3Options {
     /// Options from AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL, AWS_REGION, AWS_DEFAULT_REGION, AWS_CA_BUNDLE, AWS_MAX_ATTEMPTS
@@ -54,9 +50,8 @@ impl S3Options {
     /// Fills in the region if nothing gave one and it matters: on EC2 the instance's own region,
     /// else us-east-1.
     pub fn find_region(&mut self) {
-        let disabled = variable("AWS_EC2_METADATA_DISABLED").is_some_and(|v| v.eq_ignore_ascii_case("true"));
-        if self.region.is_none() && self.endpoint_url.is_none() && !disabled {
-            self.region = metadata::region(METADATA_LIMIT);
+        if self.region.is_none() && self.endpoint_url.is_none() {
+            self.region = Service::from_environment().identity().ok().map(|identity| identity.region);
         }
         self.region.get_or_insert_with(|| "us-east-1".to_owned());
     }

@@ -128,8 +128,9 @@ fn fill(
     };
     let fetched =
         pipeline::run(archive, &Selection::default(), &sink, &options.pipeline, progress, stop).map_err(in_device)?;
+    let finishing = std::time::Instant::now();
     let sizes = finish::finish(&sink, identity, stop).map_err(in_device)?;
-    let restored = Report { fetched, ..sink.counters.report() };
+    let restored = Report { fetched, finishing: finishing.elapsed(), ..sink.counters.report() };
     Ok(ImageReport { restored, sizes, uuid: identity.nodes.fsid })
 }
 
