@@ -15,6 +15,8 @@ from cloudinit.settings import PER_ALWAYS
 LOG = logging.getLogger(__name__)
 
 JOBS = "/run/burst"
+# Means nothing, and is refused, where a restore names no device.
+OF_A_DEVICE = ("wait_seconds", "mount_options", "sink")
 SCHEMA = "/usr/share/burst/cloud-init/schema/burst.json"
 
 meta = {
@@ -67,7 +69,7 @@ def handle(name, *positional, **named):
                 LOG.error("burst: %s", text)
                 failed.append(text)
     if failed:
-        raise RuntimeError("burst: {} of {} failed: {}".format(len(failed), len(tasks), "; ".join(failed)))
+        raise RuntimeError("burst: {} of {} failed: {}.".format(len(failed), len(tasks), "; ".join(failed)))
 
 
 def ordered(section):
@@ -108,7 +110,7 @@ def prepare(volume):
 
 def restore(entry, defaults, used):
     job = {"version": 1}
-    job.update(defaults)
+    job.update((key, value) for key, value in defaults.items() if "device" in entry or key not in OF_A_DEVICE)
     job.update(entry)
     if "options" in defaults and "options" in entry:
         job["options"] = dict(defaults["options"], **entry["options"])
@@ -138,7 +140,7 @@ def burst(*arguments):
         lines = [line.strip() for line in str(e.stderr or "").splitlines() if line.strip()]
         said = [line[len("burst: ") :] for line in lines if line.startswith("burst: ")] or lines[-1:]
         sentence = redacted(" ".join(said))[:2000].rstrip(".") or "it said nothing"
-        raise Failure(f"{sentence} (exit code {e.exit_code}).") from None
+        raise Failure(f"{sentence} (exit code {e.exit_code})") from None
     return redacted(out.strip())
 
 
