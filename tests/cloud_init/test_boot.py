@@ -129,9 +129,13 @@ def no_secrets(machine: Machine, result: dict, status: str) -> None:
         (
             """{restores: [{source: "s3://my-bucket/data.zip", path: /srv/good},
                            {source: "https://USERCANARY:x@host/?QUERYCANARY", path: /srv/bad, secret_key: KEYCANARY}]}""",
-            ["1 of 2 failed", "burst.restores[1].source: must be s3://bucket/key", "burst.restores[1].secret_key: is not"],
+            [
+                "1 of 2 failed",
+                "burst.restores[1].source: must be s3://bucket/key",
+                "burst.restores[1].secret_key: is not",
+            ],
         ),
-        ('{restores: [], default: {x: KEYCANARY}}', ["burst.restores: must be a list", "burst.default: is not known"]),
+        ("{restores: [], default: {x: KEYCANARY}}", ["burst.restores: must be a list", "burst.default: is not known"]),
         ("[KEYCANARY]", ["burst: must hold `restores`"]),
         (
             "{restores: [{source: /none.zip, path: /srv/a-b}, {source: /none.zip, path: /srv/a/b}]}",

@@ -3,7 +3,6 @@
 import json
 from pathlib import Path
 
-import pytest
 from conftest import CLOUD_INIT
 from machine import Machine
 
@@ -107,14 +106,13 @@ def test_sections(machine: Machine) -> None:
         assert paths is not None and key in paths, (section, paths)
 
 
-@pytest.mark.parametrize("key", ["path", "source"])
-def test_the_command(machine: Machine, key: str) -> None:
+def test_the_command(machine: Machine) -> None:
     machine.start()
     machine.write("/tmp/good", "#cloud-config\n" + json.dumps({"burst": only()}))
-    machine.write("/tmp/bad", "#cloud-config\n" + json.dumps({"burst": only(**{key: "x"})}))
+    machine.write("/tmp/bad", "#cloud-config\n" + json.dumps({"burst": only(path="x")}))
     machine.run("cloud-init", "schema", "--config-file", "/tmp/good")
     done = machine.run("cloud-init", "schema", "--config-file", "/tmp/bad", code=1)
-    assert f"burst.restores.0.{key}" in done.out + done.err, done
+    assert "burst.restores.0.path" in done.out + done.err, done
 
 
 def test_defaults_are_as_restores() -> None:
