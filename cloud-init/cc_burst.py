@@ -52,16 +52,21 @@ def handle(name, *positional, **named):
     if () in invalid:
         raise ValueError("burst: nothing was done: " + "; ".join(invalid[()]))
     util.ensure_dir(JOBS, mode=0o700)
-    tasks, failed, used = list(ordered(section)), [], {}
+    tasks, failed, used, absent = list(ordered(section)), [], {}, []
     for kind, index, entry in tasks:
         try:
             if (kind, index) in invalid:
                 raise Failure("; ".join(invalid[kind, index]))
             if kind == "volumes":
                 prepare(entry)
+            elif "device" not in entry and any(below(entry["path"], path) for path in absent):
+                # It would fill the file system that is there instead.
+                raise Failure("not restored, because the volume that it belongs on is not there")
             else:
                 restore(entry, section.get("defaults", {}), used)
         except Failure as e:
+            if isinstance(entry, dict) and (kind == "volumes" or "device" in entry) and "path" in entry:
+                absent.append(entry["path"])
             text = f"{described(entry)}: {e}"
             if setting(entry, section, "required", True) is False:
                 LOG.warning("burst: optional: %s", text)
@@ -91,6 +96,10 @@ def setting(entry, section, key, otherwise):
         if isinstance(mapping, dict) and key in mapping:
             return mapping[key]
     return otherwise
+
+
+def below(path, mount_point):
+    return os.path.normpath(str(path)).startswith(os.path.normpath(str(mount_point)) + "/")
 
 
 def described(entry):

@@ -49,6 +49,11 @@ write_files:
     content: |
       {"version": 1, "name": "late", "source": "s3://archives/data.zip", "path": "/late", "wait_seconds": 0,
        "device": "vol-0aaaaaaaaaaaaaaaa", "options": {"endpoint_url": "http://%(host)s:%(port)s"}}
+  - path: /etc/systemd/system/burst-restore@late.service.d/test.conf
+    content: |
+      # So that nothing but udev starts it again.
+      [Service]
+      RestartSec=1h
 runcmd:
   - [systemctl, enable, --now, --no-block, burst-restore@late.service]
 """

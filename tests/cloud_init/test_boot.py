@@ -155,6 +155,31 @@ def test_bad_configuration(machine: Machine, section: str, sentences: list[str])
     assert machine.path("/srv/good/large").exists() == ("good" in section)
 
 
+def test_absent_volume(machine: Machine) -> None:
+    """What belongs on a volume that is not there must not fill the disk below."""
+    machine.start()
+    machine.write(
+        "/etc/cloud/cloud.cfg.d/60_burst.cfg",
+        """\
+burst:
+  defaults: {wait_seconds: 0}
+  volumes: [{devices: [vol-0123456789abcdef0], path: /a, wait_seconds: 0}]
+  restores:
+    - {source: "s3://my-bucket/data.zip", path: /a/sub}
+    - {source: "s3://my-bucket/data.zip", path: /b/sub}
+    - {source: "s3://my-bucket/data.zip", path: /b, device: /dev/sdz, order: -1}
+    - {source: "s3://my-bucket/data.zip", path: /bb}
+""",
+    )
+    assert machine.single().code == 1
+    logs = machine.logs()
+    assert "burst: 4 of 5 failed: /a: " in logs, logs[-3000:]
+    for path in ("/a/sub", "/b/sub"):
+        assert f"{path}: not restored, because the volume that it belongs on is not there" in logs
+        assert not machine.path(path).exists()
+    assert machine.path("/bb/large").exists()
+
+
 def test_nothing_configured(machine: Machine) -> None:
     machine.start()
     result = machine.boot("#cloud-config\n{}\n")
