@@ -126,6 +126,7 @@ def test_upgrade(bare: Machine) -> None:
     assert "new_one" in document["$defs"] and "burst" not in json.dumps(document)
 
 
+@pytest.mark.parametrize("suite", ["bookworm"], indirect=True)
 def test_from_outside(bare: Machine) -> None:
     """Into the tree of an image, by another machine's Python, as an image is built."""
     before = tree(bare.path(""))
@@ -138,6 +139,7 @@ def test_from_outside(bare: Machine) -> None:
     assert tree(bare.path("")) == before
 
 
+@pytest.mark.parametrize("suite", ["trixie"], indirect=True)
 def test_refusals(bare: Machine) -> None:
     # A list that would win over that of the installer.
     bare.write("/etc/cloud/cloud.cfg.d/99_zzz.cfg", "cloud_config_modules: [runcmd]\n")
