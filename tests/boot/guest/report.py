@@ -1,0 +1,67 @@
+"""Runs in the machine when cloud-init is done: attaches the late volume, and tells everything on the serial line."""
+
+import fcntl
+import hashlib
+import json
+import os
+import struct
+import subprocess
+import time
+from pathlib import Path
+
+LATE = ["vdd", "vol0aaaaaaaaaaaaaaaa", "Amazon Elastic Block Store"]
+WAIT = 600
+
+
+def run(*command):
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    return {"code": done.returncode, "out": done.stdout[-20000:]}
+
+
+def digests(root):
+    out = {}
+    for path in sorted(Path(root).rglob("*")):
+        st = path.lstat()
+        what = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() and not path.is_symlink() else ""
+        out[str(path.relative_to(root))] = [st.st_mode, st.st_uid, st.st_gid, st.st_mtime_ns, what]
+    return out
+
+
+def extents(path):
+    """All, and those that are stored encoded (FIEMAP, linux/fiemap.h)."""
+    count, header = 4096, "=QQLLLL"
+    request = bytearray(struct.pack(header, 0, 2**64 - 1, 1, 0, count, 0) + bytes(56 * count))
+    with open(path, "rb") as file:
+        fcntl.ioctl(file, 0xC020660B, request, True)
+    mapped = struct.unpack_from("=L", request, 20)[0]
+    flags = [struct.unpack_from("=L", request, 32 + 56 * n + 40)[0] for n in range(mapped)]
+    return [mapped, sum(bool(each & 8) for each in flags)]
+
+
+def main():
+    report = {"status": run("cloud-init", "status", "--long"), "uptime": Path("/proc/uptime").read_text().split()[0]}
+    report["result"] = json.loads(Path("/run/cloud-init/result.json").read_text())["v1"]
+    if Path("/etc/burst/jobs/late.json").exists():
+        report["before"] = run("systemctl", "is-active", "burst-restore@late.service")["out"].strip()
+        attached = run("/usr/local/sbin/attach-disks", *LATE)
+        report["attached"] = attached
+        for _ in range(WAIT):
+            if run("systemctl", "is-active", "burst-restore@late.service")["out"].strip() == "active":
+                break
+            time.sleep(1)
+        report["late"] = run("systemctl", "status", "--no-pager", "--full", "burst-restore@late.service")
+    report["trees"] = {path: digests(path) for path in ("/data", "/scratch", "/late") if os.path.ismount(path)}
+    report["extents"] = {path: extents(path + "/large") for path in report["trees"]}
+    report["mounts"] = run("findmnt", "--noheadings", "--raw", "--output", "TARGET,SOURCE,OPTIONS", "-t", "btrfs")
+    report["disks"] = run("burst", "volume", "list")
+    report["units"] = run("systemctl", "--failed", "--no-legend", "--plain")
+    report["target"] = run("systemctl", "is-active", "burst-restore.target")["out"].strip()
+    report["log"] = run("grep", "-a", "burst", "/var/log/cloud-init.log")["out"]
+    report["journal"] = run("journalctl", "--no-pager", "-b", "-u", "burst-restore@late.service")["out"]
+    with open("/dev/ttyS0", "w") as serial:
+        serial.write("\n===REPORT " + json.dumps(report) + "===\n")
+    subprocess.run(["systemctl", "poweroff"], check=False)
+
+
+if __name__ == "__main__":
+    main()
