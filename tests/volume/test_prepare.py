@@ -58,6 +58,9 @@ def test_other_label(loop: Callable[..., Loop], tmp: Path):
         error = burst("volume", command, disk.device, "--label", "other", "--mount", tmp / "m", code=19).err
         assert 'volume "data", not "other"' in error
     assert disk.digest() == before
+    # It can be lost, if that is wanted.
+    assert prepare(disk.device, "--label", "other", "--wipe", disk.device)["made"]
+    assert disk.probe()["LABEL"] == "other"
 
 
 def test_chosen_in_every_way(machine: Machine, loop: Callable[..., Loop]):

@@ -12,7 +12,7 @@ import s3_server
 from archives import Archives
 from btrfs_volume import Volume, run
 from burst import burst, program, start
-from disks import EBS, INSTANCE_STORE, Loop, Machine, mount_of
+from disks import EBS, INSTANCE_STORE, Machine, mount_of
 from listing import Listing, assert_same, listing
 
 Listed = Callable[[str], Listing]
@@ -37,7 +37,9 @@ def done(*args: object, **kw) -> dict:
 def test_onto_a_blank_disk(machine: Machine, made: Archives, listed: Listed, job, loop, tmp: Path):
     disk, at = loop(), tmp / "data"
     machine.add("nvme1n1", disk, EBS, "vol0123456789abcdef0", ec2_name="sdf")
-    file = job(source=made.archive("odd"), path=at, device="/dev/sdf", label="data", mount_options="noatime,compress=zstd:1")
+    file = job(
+        source=made.archive("odd"), path=at, device="/dev/sdf", label="data", mount_options="noatime,compress=zstd:1"
+    )
     first = done(*machine.flags, file)
     assert (first["state"], first["volume"]["made"], first["volume"]["label"]) == ("restored", True, "data")
     assert first["report"]["complete"] and first["report"]["files"] > 0
