@@ -132,7 +132,7 @@ fn signatures(path: &Path) -> Result<Vec<String>> {
         .arg(path)
         .env("LC_ALL", "C")
         .output()
-        .map_err(|e| Error::io(what(), e))?;
+        .map_err(|e| missing_program("wipefs", "util-linux", e))?;
     let complain = |why: String| Error::new(Kind::Failure, format!("{}: {why}", what()));
     if !done.status.success() {
         return Err(complain(format!("{}: {}", done.status, String::from_utf8_lossy(&done.stderr).trim())));
@@ -149,6 +149,17 @@ fn signatures(path: &Path) -> Result<Vec<String>> {
         list.iter().map(|each| each.get("type").and_then(|t| t.as_str()).unwrap_or("unknown").to_owned()).collect();
     types.dedup();
     Ok(types)
+}
+
+/// A program could not be started.
+pub fn missing_program(name: &str, package: &str, error: std::io::Error) -> Error {
+    match error.kind() {
+        std::io::ErrorKind::NotFound => {
+            let message = format!("{name} is needed and is not in PATH: install {package}");
+            Error::new(Kind::Unsupported, message)
+        }
+        _ => Error::io(format!("run {name}"), error),
+    }
 }
 
 #[cfg(test)]

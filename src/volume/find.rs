@@ -2,12 +2,15 @@
 
 use std::fmt;
 use std::fs::{self, File, OpenOptions};
-use std::io::{Seek, SeekFrom};
+use std::io::{self, Seek, SeekFrom};
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use nix::errno::Errno;
+
 use super::identify::{self, Identified};
 use crate::error::{Error, Kind, Result};
+use crate::linux::is_errno;
 use crate::linux::nvme::{Identify, identify};
 
 /// Where the kernel shows its devices.
@@ -139,8 +142,7 @@ fn disk(roots: &Roots, name: &str, links: &[(String, PathBuf)]) -> Option<Disk> 
 
 /// Without the right to ask, or an answer, the disk has no name of EC2.
 fn ask(path: &Path, nsid: Option<u32>) -> Identified {
-    let open = OpenOptions::new().read(true).custom_flags(nix::libc::O_NONBLOCK).open(path);
-    let Ok(device) = open else { return Identified::default() };
+    let Ok(device) = open_for_reading(path) else { return Identified::default() };
     let Ok(controller) = identify(&device, Identify::Controller) else { return Identified::default() };
     let namespace = nsid.and_then(|nsid| identify(&device, Identify::Namespace(nsid)).ok());
     identify::parse(&controller, namespace.as_deref())
@@ -250,9 +252,12 @@ fn device(path: &Path, disks: &[Disk], roots: &Roots) -> Result<Option<Disk>> {
     if !fs::metadata(&real).is_ok_and(|m| m.file_type().is_block_device()) {
         return Err(Error::new(Kind::Usage, format!("{} is no block device", path.display())));
     }
-    let size = open_device(&real).and_then(|mut file| {
-        file.seek(SeekFrom::End(0)).map_err(|e| Error::io(format!("read the size of {}", real.display()), e))
-    })?;
+    let size = match open_for_reading(&real).and_then(|mut file| file.seek(SeekFrom::End(0))) {
+        Ok(size) => size,
+        // A node without a device behind it.
+        Err(e) if is_errno(&e, &[Errno::ENXIO, Errno::ENODEV, Errno::ENOMEDIUM]) => 0,
+        Err(e) => return Err(Error::io(format!("open the device {}", real.display()), e)),
+    };
     let disk = Disk {
         path: real,
         size,
@@ -269,13 +274,14 @@ fn device(path: &Path, disks: &[Disk], roots: &Roots) -> Result<Option<Disk>> {
     Ok((size > 0).then_some(disk))
 }
 
-/// Opens for reading, without waiting for a medium.
+/// Opens a device for reading.
 pub fn open_device(path: &Path) -> Result<File> {
-    OpenOptions::new()
-        .read(true)
-        .custom_flags(nix::libc::O_NONBLOCK)
-        .open(path)
-        .map_err(|e| Error::io(format!("open the device {}", path.display()), e))
+    open_for_reading(path).map_err(|e| Error::io(format!("open the device {}", path.display()), e))
+}
+
+/// Without waiting for a medium.
+fn open_for_reading(path: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).custom_flags(nix::libc::O_NONBLOCK).open(path)
 }
 
 #[cfg(test)]

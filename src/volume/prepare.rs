@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 
-use super::content::{Content, OwnVolume, content, new_uuid, show_uuid};
+use super::content::{Content, OwnVolume, content, missing_program, new_uuid, show_uuid};
 use super::find::{self, Disk, Roots, Selector};
 use super::identify::volume_id;
 use super::mount;
@@ -319,7 +319,9 @@ fn zero(path: &Path) -> Result<()> {
 }
 
 fn run_program(name: &str, arguments: &[OsString]) -> Result<()> {
-    let done = Command::new(name).args(arguments).output().map_err(|e| Error::io(format!("run {name}"), e))?;
+    let done = Command::new(name).args(arguments).output();
+    let package = if name == "wipefs" { "util-linux" } else { "btrfs-progs" };
+    let done = done.map_err(|e| missing_program(name, package, e))?;
     if done.status.success() {
         return Ok(());
     }

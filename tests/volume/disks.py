@@ -3,8 +3,10 @@
 import hashlib
 import os
 import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import pytest
 from btrfs_volume import MNT_DETACH, libc, run
 
 MIB = 1 << 20
@@ -122,3 +124,23 @@ def unmount_below(base: Path) -> None:
     for mount in reversed(mounts()):
         if mount[1].startswith(f"{base}/"):
             libc.umount2(os.fsencode(mount[1]), MNT_DETACH)
+
+
+@pytest.fixture
+def loop(tmp: Path) -> Iterator[Callable[..., Loop]]:
+    """Makes blank disks; what is mounted in `tmp` and the disks end with the test."""
+    loops: list[Loop] = []
+
+    def make(mib: int = 320) -> Loop:
+        loops.append(Loop(tmp / f"disk{len(loops)}", mib))
+        return loops[-1]
+
+    yield make
+    unmount_below(tmp)
+    for each in loops:
+        each.close()
+
+
+@pytest.fixture
+def machine(tmp: Path) -> Machine:
+    return Machine(tmp / "machine")

@@ -58,6 +58,9 @@ def test_other_label(loop: Callable[..., Loop], tmp: Path):
         error = burst("volume", command, disk.device, "--label", "other", "--mount", tmp / "m", code=19).err
         assert 'volume "data", not "other"' in error
     assert disk.digest() == before
+    # It can be lost, if that is wanted.
+    assert prepare(disk.device, "--label", "other", "--wipe", disk.device)["made"]
+    assert disk.probe()["LABEL"] == "other"
 
 
 def test_chosen_in_every_way(machine: Machine, loop: Callable[..., Loop]):
@@ -192,7 +195,7 @@ def test_killed_while_made(loop: Callable[..., Loop], tmp: Path):
     writes = max(Counter(re.findall(r"^(\d+) +pwrite64\(", traced().stdout.decode(), re.MULTILINE)).values())
     assert writes > 40
     made_again = 0
-    for when in [*range(1, writes - 9, writes // 8), *range(writes - 9, writes + 1)]:
+    for when in [*range(1, writes - 6, writes // 5), *range(writes - 6, writes + 1)]:
         if mount_of(tmp / "m"):
             run("umount", tmp / "m")
         for disk in disks:
@@ -203,7 +206,7 @@ def test_killed_while_made(loop: Callable[..., Loop], tmp: Path):
         assert profiles(tmp / "m")["Data"] == "RAID0"
         run("btrfs", "check", "--readonly", "--force", devices[0])
     # More than the wiping at its start was interrupted.
-    assert made_again >= 10
+    assert made_again >= 6
 
 
 def test_at_the_same_time(loop: Callable[..., Loop], tmp: Path):

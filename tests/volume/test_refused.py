@@ -1,6 +1,7 @@
 """What holds anything is refused and stays as it is, to the last byte."""
 
 import os
+import shutil
 import struct
 import subprocess
 import zlib
@@ -171,6 +172,27 @@ def test_restore_onto_device(loop: Callable[..., Loop], tmp: Path):
         before = disk.digest()
         assert shown in burst("restore", "--device", disk.device, tmp / "a.zip", code=19).err
         assert disk.digest() == before
+
+
+def test_no_answer_is_not_blank(loop: Callable[..., Loop], tmp: Path):
+    """Without wipefs, or when it fails, nobody knows; without rights nobody gets that far."""
+    disk = loop()
+    before = disk.digest()
+    command = ("volume", "prepare", disk.device, "--label", "x")
+    (tmp / "bin").mkdir()
+    (tmp / "bin/mkfs.btrfs").symlink_to(shutil.which("mkfs.btrfs"))
+    only = {"PATH": str(tmp / "bin")}
+    assert "install util-linux" in burst(*command, env=only, code=17).err
+    for answer in ("exit 1", "echo nonsense", "echo '{}'", "kill -9 $$"):
+        (tmp / "bin/wipefs").write_text(f"#!/bin/sh\n{answer}\n")
+        (tmp / "bin/wipefs").chmod(0o755)
+        assert "wipefs" in burst(*command, env=only, code=1).err
+    (tmp / "bin/wipefs").unlink()
+    (tmp / "bin/wipefs").symlink_to(shutil.which("wipefs"))
+    (tmp / "bin/mkfs.btrfs").unlink()
+    assert "install btrfs-progs" in burst(*command, env=only, code=17).err
+    burst(*command, code=11, user=65534)
+    assert disk.digest() == before
 
 
 def test_wrong_usage(loop: Callable[..., Loop], tmp: Path):

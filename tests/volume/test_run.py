@@ -12,7 +12,7 @@ import s3_server
 from archives import Archives
 from btrfs_volume import Volume, run
 from burst import burst, program, start
-from disks import EBS, INSTANCE_STORE, Loop, Machine, mount_of
+from disks import EBS, INSTANCE_STORE, Machine, mount_of
 from listing import Listing, assert_same, listing
 
 Listed = Callable[[str], Listing]
@@ -37,11 +37,13 @@ def done(*args: object, **kw) -> dict:
 def test_onto_a_blank_disk(machine: Machine, made: Archives, listed: Listed, job, loop, tmp: Path):
     disk, at = loop(), tmp / "data"
     machine.add("nvme1n1", disk, EBS, "vol0123456789abcdef0", ec2_name="sdf")
-    file = job(source=made.archive("odd"), path=at, device="/dev/sdf", label="data", mount_options="noatime,compress=zstd:1")
+    file = job(
+        source=made.archive("kinds"), path=at, device="/dev/sdf", label="data", mount_options="noatime,compress=zstd:1"
+    )
     first = done(*machine.flags, file)
     assert (first["state"], first["volume"]["made"], first["volume"]["label"]) == ("restored", True, "data")
     assert first["report"]["complete"] and first["report"]["files"] > 0
-    assert_same(listed("odd"), listing(at))
+    assert_same(listed("kinds"), listing(at))
     for boots in range(2):
         if boots:
             run("umount", at)
@@ -49,12 +51,12 @@ def test_onto_a_blank_disk(machine: Machine, made: Archives, listed: Listed, job
         again = done(*machine.flags, file, env={"AWS_ENDPOINT_URL": "http://127.0.0.1:1"})
         assert (again["state"], again["report"], again["volume"]["made"]) == ("nothing to do", None, False)
         assert mount_of(at)[0] == disk.device
-        assert_same(listed("odd"), listing(at))
+        assert_same(listed("kinds"), listing(at))
     assert "nothing to do" in burst("run", *machine.flags, file).err
     # Another archive into the same place.
-    file = job(source=made.archive("kinds"), path=at, device="/dev/sdf", label="data")
-    assert "odd" in burst("run", *machine.flags, file, code=19).err
-    assert_same(listed("odd"), listing(at))
+    file = job(source=made.archive("empty"), path=at, device="/dev/sdf", label="data")
+    assert "kinds.zip" in burst("run", *machine.flags, file, code=19).err
+    assert_same(listed("kinds"), listing(at))
 
 
 def test_instance_store(machine: Machine, made: Archives, listed: Listed, job, loop, tmp: Path):
