@@ -1,8 +1,9 @@
 """The instance metadata service: asked in version 2 only, and believed only if it answers like one."""
 
+import itertools
 import json
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,6 +18,16 @@ def plan(archive: Path, at: Path, env: dict[str, str], *args: object) -> dict:
     return json.loads(done.out)
 
 
+def asked(mode: str, ask: Callable[[Metadata], dict]) -> tuple[dict, Metadata]:
+    """What came of asking a service. A machine that is busy enough keeps a good one from answering in time: once more."""
+    for _ in range(20):
+        with Metadata(mode) as service:
+            found = ask(service)
+        if mode in ("silent", "drip") or not any("no answer within" in note for note in found["notes"]):
+            break
+    return found, service
+
+
 def named(url: str) -> dict[str, str]:
     return {"AWS_EC2_METADATA_SERVICE_ENDPOINT": url}
 
@@ -28,8 +39,8 @@ def test_an_instance(archive: Path, tmp: Path):
         "HTTP_PROXY": "http://127.0.0.1:1",
         "ALL_PROXY": "http://127.0.0.1:1",
     }
-    with Metadata("good") as service:
-        found = plan(archive, machine(tmp, {}), named(service.url + "/") | proxies)
+    at = machine(tmp, {})
+    found, service = asked("good", lambda service: plan(archive, at, named(service.url + "/") | proxies))
     assert found["instance"] == {
         "type": "c7gn.4xlarge",
         "told_by": "metadata service",
@@ -63,8 +74,8 @@ TROUBLES = {
 @pytest.mark.parametrize("mode", TROUBLES)
 def test_no_instance(mode: str, archive: Path, tmp: Path):
     """Defaults, a note that says why, and never a document without a token."""
-    with Metadata(mode) as service:
-        found = plan(archive, machine(tmp, {}), named(service.url))
+    at = machine(tmp, {})
+    found, service = asked(mode, lambda service: plan(archive, at, named(service.url)))
     assert found["instance"] is None
     assert found["choices"]["in_flight"] == {
         "value": 16,
@@ -109,8 +120,7 @@ def test_forbidden_to_ask(archive: Path, tmp: Path):
 def test_firmware_says_it(archive: Path, tmp: Path):
     """The type is known without the service, also where that is switched off."""
     at = instance(tmp, "m7i.large")
-    with Metadata("off") as service:
-        found = plan(archive, at, named(service.url))
+    found, _ = asked("off", lambda service: plan(archive, at, named(service.url)))
     assert found["instance"]["type"] == "m7i.large" and found["instance"]["told_by"] == "firmware (DMI)"
     assert "switched off" in found["notes"][0]
     assert found["choices"]["network"]["value"] == {"baseline": 0.781e9 / 8, "peak": 12.5e9 / 8}
@@ -124,8 +134,15 @@ def test_elsewhere_nobody_is_asked(archive: Path, tmp: Path):
 
 def test_a_restore_asks_only_if_it_must(archive: Path, tmp: Path):
     """What a restore finds out by the service shows in what it expects."""
-    with Metadata("good") as service:
-        done = burst("restore", "--json", archive, tmp / "t", env=named(service.url))
+    attempts = itertools.count()
+
+    def restore(service: Metadata) -> dict:
+        done = burst("restore", "--json", archive, tmp / f"t{next(attempts)}", env=named(service.url))
         report = json.loads(done.out)
-        assert report["expected"]["network_seconds"] == pytest.approx(report["archive_bytes"] / 50e9 * 8)
-        assert len(service.requests) == 2
+        # It does not tell why it was not answered.
+        late = report["expected"]["network_seconds"] is None
+        return report | {"notes": ["no answer within its limit"] if late else []}
+
+    report, service = asked("good", restore)
+    assert report["expected"]["network_seconds"] == pytest.approx(report["archive_bytes"] / 50e9 * 8)
+    assert len(service.requests) == 2
