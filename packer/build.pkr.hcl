@@ -4,7 +4,7 @@ build {
   sources = ["source.amazon-ebs.burst"]
 
   provisioner "shell" {
-    inline = ["mkdir /tmp/burst-build"]
+    inline = ["mkdir /tmp/burst-build /tmp/burst-build/cloud-init"]
   }
   provisioner "file" {
     source      = var.burst_path

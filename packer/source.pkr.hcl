@@ -44,6 +44,8 @@ source "amazon-ebs" "burst" {
   ssh_username        = local.source.user
   ena_support         = true
 
+  temporary_security_group_source_cidrs = var.ssh_source_cidrs
+
   source_ami_filter {
     most_recent = true
     owners      = [var.source_ami_owner != "" ? var.source_ami_owner : local.source.owner]

@@ -83,6 +83,12 @@ variable "subnet_id" {
   }
 }
 
+variable "ssh_source_cidrs" {
+  description = "Where SSH to the build's instance may come from: best the addresses of who builds."
+  type        = list(string)
+  default     = ["0.0.0.0/0"]
+}
+
 variable "source_ami_owner" {
   description = "Account that the source image must belong to; by default the distributor's."
   type        = string

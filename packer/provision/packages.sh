@@ -3,9 +3,9 @@
 set -euo pipefail
 
 : "${FILES:?}"
-if command -v cloud-init >/dev/null && [ "${WAIT_FOR_CLOUD_INIT:-yes}" = yes ]; then
+if command -v cloud-init >/dev/null; then
     # The machine's own first boot may still hold the package manager. Its result is not this build's matter.
-    cloud-init status --wait >/dev/null || true
+    timeout 300 cloud-init status --wait >/dev/null || true
 fi
 if command -v apt-get >/dev/null; then
     export DEBIAN_FRONTEND=noninteractive

@@ -5,8 +5,13 @@ import pathlib
 import re
 import shutil
 import subprocess
+import sys
+import time
 
 import pytest
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent))
+from machine import die_with_parent
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 SOURCE = ROOT / "packer"
@@ -71,6 +76,7 @@ class Packer:
             capture_output=True,
             text=True,
             timeout=timeout,
+            preexec_fn=die_with_parent,
         )
         if ok:
             assert done.returncode == 0, f"packer {command}\n{done.stdout}{done.stderr}"
@@ -103,8 +109,6 @@ def moto(tmp_path_factory):
 
 
 def serving(server, log):
-    import time
-
     for _ in range(600):
         assert server.poll() is None, log.read_text()
         match = re.search(r"Running on (http://127\.0\.0\.1:\d+)", log.read_text())
