@@ -8,8 +8,10 @@ mod output;
 mod pipeline_args;
 mod restore;
 mod s3_args;
+mod select_args;
 mod signals;
 mod snapshot;
+mod snapshot_summary;
 mod verify;
 
 use std::process::ExitCode;
