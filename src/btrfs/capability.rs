@@ -38,10 +38,10 @@ pub enum EncodedSupport {
 
 /// `struct btrfs_ioctl_fs_info_args` of `include/uapi/linux/btrfs.h`.
 #[repr(C)]
-struct FsInfo {
-    max_id: u64,
+pub(super) struct FsInfo {
+    pub max_id: u64,
     num_devices: u64,
-    fsid: [u8; 16],
+    pub fsid: [u8; 16],
     nodesize: u32,
     sectorsize: u32,
     clone_alignment: u32,
@@ -93,6 +93,10 @@ pub fn probe(dir: BorrowedFd<'_>) -> io::Result<EncodedSupport> {
 }
 
 fn sector_size(file: BorrowedFd<'_>) -> io::Result<u32> {
+    Ok(fs_info(file)?.sectorsize)
+}
+
+pub(super) fn fs_info(file: BorrowedFd<'_>) -> io::Result<FsInfo> {
     let mut info = FsInfo {
         max_id: 0,
         num_devices: 0,
@@ -110,7 +114,7 @@ fn sector_size(file: BorrowedFd<'_>) -> io::Result<u32> {
     // SAFETY: the argument must be a writable struct of the size in the ioctl number (asserted above); the
     // kernel fills it and keeps no reference.
     retry(|| unsafe { ioctl_fs_info(file.as_raw_fd(), &mut info) })?;
-    Ok(info.sectorsize)
+    Ok(info)
 }
 
 fn is_nocow(file: BorrowedFd<'_>) -> bool {

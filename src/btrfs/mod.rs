@@ -4,6 +4,7 @@
 pub mod capability;
 pub mod encoded_io;
 pub mod policy;
+pub mod subvolume;
 
 pub use capability::{EncodedSupport, probe};
 pub use encoded_io::{Compression, EncodedExtent, encoded_read, encoded_write};

@@ -4,16 +4,17 @@ use std::ffi::OsString;
 use std::fs;
 use std::num::NonZeroUsize;
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use clap::{Args, ValueEnum};
 
-use super::output;
 use super::s3_args::S3Args;
+use super::select_args::{self, SelectArgs};
+use super::{output, snapshot_summary as summary};
 use crate::error::{Error, Kind, Result};
-use crate::snapshot::{self, DEFAULT_LEVEL, Event, HardLinks, Report, SnapshotOptions};
+use crate::snapshot::{self, Consistent, DEFAULT_LEVEL, Event, HardLinks, Skip, SnapshotOptions};
 use crate::store::{Encryption, Location, S3Options, create_sink};
 
 const EXAMPLES: &str = "\
@@ -22,12 +23,20 @@ Examples:
   burst snapshot etc home backup.burst                several sources: each under its own name
   burst snapshot /usr - | ssh host 'cat > usr.burst'  to a pipe
   burst snapshot --exclude '*.o' --exclude /target --level 9 . ../project.burst
+  burst snapshot --preset host --dry-run / s3://bucket/image.burst     what an image of this host would hold
 
-Nothing is visible under DEST before the archive is complete, and nothing stays there after a failure.";
+Nothing is visible under DEST before the archive is complete, and nothing stays there after a failure.
+
+What is archived of BTRFS: content, frames as they are stored, holes, and what other file systems have too. Left out:
+  chattr +C (NOCOW)      a file restored into a directory that has it gets it, and is stored decompressed
+  chattr +i, +a and so on  they would stop the restore, and what comes after it; set them again if they matter
+  compression property   what is restored is compressed as in the archive; new data follow the target's own property
+  project quota          its numbers mean something on one host only; BTRFS has none (qgroups belong to subvolumes)
+  subvolumes             they become directories";
 
 /// Makes an archive of directories or files.
 #[derive(Debug, Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = EXAMPLES, after_long_help = format!("{EXAMPLES}\n\n{}", select_args::preset_help()))]
 pub struct SnapshotArgs {
     /// One directory: its contents and its own attributes. Several, or a file: each under its own name
     #[arg(required = true, value_name = "SOURCE")]
@@ -48,13 +57,11 @@ pub struct SnapshotArgs {
     /// Replace an archive that exists at DEST
     #[arg(long)]
     overwrite: bool,
-    /// Leave out what matches, as in a .gitignore file, relative to SOURCE; with a directory, all below it
-    #[arg(long, value_name = "GLOB")]
-    exclude: Vec<String>,
-    /// Stay within the file system of SOURCE: others (also BTRFS subvolumes) become empty directories
-    #[arg(long, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set,
-          num_args = 0..=1, require_equals = true, default_missing_value = "true")]
-    one_file_system: bool,
+    /// Archive one moment of SOURCE: a read-only snapshot of its BTRFS subvolume, made for this and deleted afterwards
+    #[arg(long, value_enum, default_value = "auto", value_name = "WHEN")]
+    consistent: ConsistentArg,
+    #[command(flatten)]
+    select: SelectArgs,
     /// Names that share a file: keep them shared, or give each its own copy
     #[arg(long, value_enum, default_value = "keep", value_name = "HOW")]
     hardlinks: HardLinksArg,
@@ -64,8 +71,14 @@ pub struct SnapshotArgs {
     /// Identifier of the archive, 32 hexadecimal digits; with it, equal input gives equal bytes [default: random]
     #[arg(long, value_name = "HEX", value_parser = parse_id)]
     archive_id: Option<[u8; 16]>,
+    /// Say what would go in, and what is left out and why; write nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// The summary as one JSON object, on standard output (standard error if DEST is -)
+    #[arg(long)]
+    json: bool,
     /// No summary, no progress; only trouble is reported
-    #[arg(long, short)]
+    #[arg(long, short, conflicts_with_all = ["json", "dry_run"])]
     quiet: bool,
     /// Size of upload parts in MiB: 8, 16, 32, ... [default: the smallest with which 10,000 parts suffice]
     #[arg(long, value_name = "MIB", help_heading = "S3 options")]
@@ -95,6 +108,16 @@ enum HardLinksArg {
     Copy,
 }
 
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum ConsistentArg {
+    /// Where it is possible (BTRFS, as root); the summary says so
+    Auto,
+    /// Or fail
+    Require,
+    /// Read what is there; what changes meanwhile is reported
+    Off,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum SseArg {
     Aes256,
@@ -106,6 +129,9 @@ pub fn run(args: SnapshotArgs) -> Result<()> {
     let begun = Instant::now();
     let location = Location::parse(&args.destination)?;
     let options = options(&args, &location)?;
+    if args.dry_run {
+        return survey(&args, &options, &location);
+    }
     let s3 = s3_options(&args, &location)?;
     let repeated = s3.repeated.clone();
     refuse_existing(&location, args.overwrite)?;
@@ -122,8 +148,11 @@ pub fn run(args: SnapshotArgs) -> Result<()> {
             bar.set_length(total);
         }
         Event::Progress { bytes } => bar.set_position(bytes),
-        Event::Skipped { path, what } => say(&bar, path, what),
+        // Asked for: --dry-run names them.
+        Event::Skipped { why: Skip::Excluded | Skip::OtherFileSystem, .. } => {}
+        Event::Skipped { path, why } => say(&bar, path, summary::why(why)),
         Event::Changed { path, what } => say(&bar, path, what),
+        Event::Notice { text } => bar.suspend(|| eprintln!("burst: {text}")),
     };
     let make_sink = |part_size| {
         let s3 = S3Options { part_size, ..s3 };
@@ -132,9 +161,14 @@ pub fn run(args: SnapshotArgs) -> Result<()> {
     let result = snapshot::run(&options, &args.sources, make_sink, show);
     bar.finish_and_clear();
     let report = result?;
-    if !args.quiet {
-        eprint!("{}", summary(&location, &report, begun.elapsed()));
-        super::restore::say_repeated(repeated.load(Ordering::Relaxed));
+    let repeated = repeated.load(Ordering::Relaxed);
+    if args.json {
+        let json = summary::json(&location, &report, begun.elapsed(), repeated);
+        // Standard output may be the archive.
+        if matches!(location, Location::Stdio) { eprintln!("{json}") } else { println!("{json}") }
+    } else if !args.quiet {
+        eprint!("{}", summary::text(&location, &report, begun.elapsed()));
+        super::restore::say_repeated(repeated);
     }
     if report.changed > 0 && !args.allow_changed {
         let message = format!(
@@ -147,37 +181,26 @@ pub fn run(args: SnapshotArgs) -> Result<()> {
     Ok(())
 }
 
-fn say(bar: &indicatif::ProgressBar, path: &std::path::Path, what: &str) {
-    use std::os::unix::ffi::OsStrExt;
-    bar.suspend(|| eprintln!("burst: {} {what}", output::path(path.as_os_str().as_bytes())));
+fn survey(args: &SnapshotArgs, options: &SnapshotOptions, location: &Location) -> Result<()> {
+    let is_piped = matches!(location, Location::Stdio);
+    let print = |line: String| if is_piped { eprintln!("{line}") } else { println!("{line}") };
+    let show = |event: Event<'_>| match event {
+        Event::Skipped { path, why } if !args.json => print(format!("{} {}", shown(path), summary::why(why))),
+        Event::Changed { path, what } => eprintln!("burst: {} {what}", shown(path)),
+        _ => {}
+    };
+    let report = snapshot::survey(options, &args.sources, show)?;
+    print(if args.json { summary::survey_json(&report).to_string() } else { summary::survey_text(&report) });
+    Ok(())
 }
 
-fn summary(location: &Location, report: &Report, time: Duration) -> String {
-    let mut found = vec![output::count(report.files, "file")];
-    found.push(output::count(report.directories, "directory"));
-    for (n, noun) in [(report.hard_links, "hard link"), (report.others, "other entry")] {
-        if n > 0 {
-            found.push(output::count(n, noun));
-        }
-    }
-    let ratio = report.content_bytes as f64 / report.archive_bytes.max(1) as f64;
-    let id: String = report.archive_id.iter().map(|byte| format!("{byte:02x}")).collect();
-    let mut text = format!(
-        "{}: {} in an archive of {} (ratio {ratio:.2})\n{:.2} s, {}\narchive {id} at {location}\n",
-        found.join(", "),
-        output::bytes(report.content_bytes),
-        output::bytes(report.archive_bytes),
-        time.as_secs_f64(),
-        output::rate(report.content_bytes, time),
-    );
-    if report.verbatim_bytes > 0 {
-        let share = 100.0 * report.verbatim_bytes as f64 / report.content_bytes.max(1) as f64;
-        text += &format!("{share:.0} % of the content was taken in the frames in which it is stored\n");
-    }
-    if report.skipped > 0 || report.changed > 0 {
-        text += &format!("{} skipped, {} changed while being read\n", report.skipped, report.changed);
-    }
-    text
+fn shown(path: &Path) -> String {
+    use std::os::unix::ffi::OsStrExt;
+    output::path(path.as_os_str().as_bytes())
+}
+
+fn say(bar: &indicatif::ProgressBar, path: &Path, what: &str) {
+    bar.suspend(|| eprintln!("burst: {} {what}", shown(path)));
 }
 
 fn options(args: &SnapshotArgs, location: &Location) -> Result<SnapshotOptions> {
@@ -195,8 +218,16 @@ fn options(args: &SnapshotArgs, location: &Location) -> Result<SnapshotOptions> 
             HardLinksArg::Keep => HardLinks::Keep,
             HardLinksArg::Copy => HardLinks::Copy,
         },
-        exclude: args.exclude.clone(),
-        one_file_system: args.one_file_system,
+        consistent: match args.consistent {
+            ConsistentArg::Auto => Consistent::Auto,
+            ConsistentArg::Require => Consistent::Require,
+            ConsistentArg::Off => Consistent::Off,
+        },
+        preset: args.select.preset(),
+        exclude: args.select.exclude()?,
+        include: args.select.include.clone(),
+        files_from: args.select.files()?,
+        one_file_system: args.select.one_file_system,
         archive_inode: archive_inode(location),
         interrupt: super::signals::stop_flag()?,
     })

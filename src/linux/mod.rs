@@ -1,9 +1,10 @@
-//! System calls that std does not have: creating beneath a directory, attributes, holes.
+//! System calls that std does not have: creating beneath a directory, attributes, holes, mounts.
 
 pub mod attributes;
 pub mod beneath;
 pub mod fiemap;
 pub mod holes;
+pub mod mounts;
 pub mod nvme;
 pub mod spool;
 

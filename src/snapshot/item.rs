@@ -75,11 +75,11 @@ impl<'a> Worker<'a> {
     }
 
     pub fn read(&mut self, record: &Record) -> Result<Read> {
-        let path = record.location(self.sources);
         if record.stat.is_regular() {
-            return self.read_file(record, path);
+            return self.read_file(record);
         }
-        let attributes = match attributes_of_path(&path, &record.stat) {
+        let (place, path) = (record.location(self.sources), record.shown(self.sources));
+        let attributes = match attributes_of_path(&place, &path, &record.stat) {
             Err(error) if is_gone(&error) => return Ok(Read::Missing(path, Missing::Vanished)),
             attributes => attributes?,
         };
@@ -91,7 +91,7 @@ impl<'a> Worker<'a> {
             S_IFCHR => EntryType::CharDevice { major: device.0, minor: device.1 },
             S_IFBLK => EntryType::BlockDevice { major: device.0, minor: device.1 },
             S_IFLNK => {
-                data = match read_link(&path)? {
+                data = match read_link(&place, &path)? {
                     Ok(text) => text,
                     Err(missing) => return Ok(Read::Missing(path, missing)),
                 };
@@ -113,9 +113,10 @@ impl<'a> Worker<'a> {
         })))
     }
 
-    fn read_file(&mut self, record: &Record, path: PathBuf) -> Result<Read> {
+    fn read_file(&mut self, record: &Record) -> Result<Read> {
+        let (place, path) = (record.location(self.sources), record.shown(self.sources));
         for attempt in 1.. {
-            let file = match SourceFile::open(&path)? {
+            let file = match SourceFile::open(&place, path.clone())? {
                 Ok(file) => file,
                 Err(missing) => return Ok(Read::Missing(path, missing)),
             };

@@ -6,14 +6,18 @@
 //! One thread walks and later writes, one turns records into jobs, the others read and compress. Memory is bounded by
 //! a budget of bytes between producer and writer; bytes do not depend on the number of workers.
 
+mod area;
 mod budget;
 mod compress;
 mod item;
 mod large;
 mod pipeline;
+mod preset;
 mod record;
+mod selection;
 mod source_file;
 mod sources;
+mod still;
 mod stored;
 mod walk;
 mod write;
@@ -23,8 +27,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::error::{Error, Kind, Result};
+use crate::format::Attributes;
 use crate::format::archive_writer::WriterOptions;
 use crate::store::{ArchiveSink, MAX_UPLOAD_PARTS, upload_part_size};
+pub use preset::{HOST, Preset};
+use selection::Selection;
+use still::Still;
+pub use still::{Consistent, Stillness};
 pub use walk::Totals;
 
 /// Default of [`SnapshotOptions::level`].
@@ -41,7 +50,7 @@ pub enum HardLinks {
 }
 
 /// How a snapshot is made. The archive's bytes depend on the sources (with `recompress` off also on how a BTRFS stores
-/// them), `archive_id`, `level`, `recompress`, `hard_links`, `exclude`, `one_file_system` and `part_size` only.
+/// them), `archive_id`, `level`, `recompress`, `hard_links`, what is selected, and `part_size` only.
 #[derive(Debug, Clone)]
 pub struct SnapshotOptions {
     /// zstd level, -15 to 15.
@@ -55,8 +64,16 @@ pub struct SnapshotOptions {
     /// Random unless bytes must be reproducible: see [`random_id`].
     pub archive_id: [u8; 16],
     pub hard_links: HardLinks,
-    /// Patterns as in a .gitignore file, on the path relative to the source.
+    /// Whether subvolume snapshots are archived in place of what is in use.
+    pub consistent: Consistent,
+    /// Patterns that come before those of `exclude`.
+    pub preset: Option<Preset>,
+    /// Patterns as in a .gitignore file, on the path relative to the source; the last one that matches counts.
     pub exclude: Vec<String>,
+    /// What matches these goes in, with all below it, whatever is excluded.
+    pub include: Vec<String>,
+    /// Only these paths, relative to the one source, with all below them.
+    pub files_from: Option<Vec<PathBuf>>,
     /// Do not go down into other file systems (also BTRFS subvolumes): they become empty directories.
     pub one_file_system: bool,
     /// Device and inode of the archive itself, which may lie within the source.
@@ -74,7 +91,11 @@ impl Default for SnapshotOptions {
             part_size: None,
             archive_id: [0; 16],
             hard_links: HardLinks::Keep,
+            consistent: Consistent::Auto,
+            preset: None,
             exclude: Vec::new(),
+            include: Vec::new(),
+            files_from: None,
             one_file_system: true,
             archive_inode: None,
             interrupt: Arc::default(),
@@ -91,14 +112,37 @@ pub enum Event<'a> {
     Walked(Totals),
     /// Content bytes put into the archive so far.
     Progress { bytes: u64 },
-    /// Left out of the archive on purpose.
-    Skipped { path: &'a Path, what: &'static str },
+    /// Left out of the archive on purpose, with all below it.
+    Skipped { path: &'a Path, why: Skip },
     /// Was not still while it was read.
     Changed { path: &'a Path, what: &'static str },
+    /// Something else that a person should know.
+    Notice { text: &'a str },
+}
+
+/// Why something is left out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Skip {
+    /// It matches a pattern.
+    Excluded,
+    /// The directory is in the archive; what is below it is on another file system.
+    OtherFileSystem,
+    Socket,
+    /// One certain file: the archive, a swap file.
+    Refused(&'static str),
+}
+
+/// How often each happened. A directory with all below it counts as one.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Skipped {
+    pub excluded: u64,
+    pub other_file_systems: u64,
+    pub sockets: u64,
+    pub refused: u64,
 }
 
 /// What was done.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Report {
     pub files: u64,
     pub directories: u64,
@@ -113,24 +157,35 @@ pub struct Report {
     pub archive_bytes: u64,
     pub archive_id: [u8; 16],
     pub part_size: u64,
-    /// Sockets, and the archive itself.
-    pub skipped: u64,
+    pub skipped: Skipped,
     /// Paths that changed or vanished while they were read. The archive is good; it may not show one moment.
     pub changed: u64,
+    pub stillness: Stillness,
 }
 
 /// Passes events on and counts what the report needs.
 pub(crate) struct Events<'a> {
     listener: &'a mut dyn FnMut(Event<'_>),
     interrupt: Arc<AtomicUsize>,
-    skipped: u64,
+    skipped: Skipped,
     changed: u64,
 }
 
-impl Events<'_> {
+impl<'a> Events<'a> {
+    fn new(options: &SnapshotOptions, listener: &'a mut dyn FnMut(Event<'_>)) -> Events<'a> {
+        Events { listener, interrupt: options.interrupt.clone(), skipped: Skipped::default(), changed: 0 }
+    }
+
     fn send(&mut self, event: Event<'_>) {
         match event {
-            Event::Skipped { .. } => self.skipped += 1,
+            Event::Skipped { why, .. } => {
+                *match why {
+                    Skip::Excluded => &mut self.skipped.excluded,
+                    Skip::OtherFileSystem => &mut self.skipped.other_file_systems,
+                    Skip::Socket => &mut self.skipped.sockets,
+                    Skip::Refused(_) => &mut self.skipped.refused,
+                } += 1;
+            }
             Event::Changed { .. } => self.changed += 1,
             _ => {}
         }
@@ -156,19 +211,56 @@ pub fn run(
     if let Some(size) = options.part_size {
         check_part_size(size)?;
     }
-    let mut events = Events { listener: &mut listener, interrupt: options.interrupt.clone(), skipped: 0, changed: 0 };
-    let sources = sources::resolve(paths)?;
-    let selection = walk::Selection::new(&options.exclude, options.one_file_system, options.archive_inode)?;
-    let walked = walk::walk(&sources.all, &selection, &mut events)?;
-    events.send(Event::Walked(walked.totals));
+    let mut events = Events::new(options, &mut listener);
+    let mut still = Still::new(options.consistent);
+    let result = archive(options, paths, make_sink, &mut still, &mut events);
+    // Whatever came of it; what cannot be deleted now does not make a good archive bad.
+    let (stillness, released) = still.release();
+    if let Err(error) = released {
+        events.send(Event::Notice { text: &error.to_string() });
+    }
+    Ok(Report { skipped: events.skipped, changed: events.changed, stillness, ..result? })
+}
+
+fn archive(
+    options: &SnapshotOptions,
+    paths: &[PathBuf],
+    make_sink: impl FnOnce(u64) -> Result<Box<dyn ArchiveSink>>,
+    still: &mut Still,
+    events: &mut Events<'_>,
+) -> Result<Report> {
+    let (walked, root) = find(options, paths, still, events)?;
     let part_size = choose_part_size(options.part_size, &walked.totals)?;
-    let writer_options =
-        WriterOptions { archive_id: options.archive_id, root: sources.root, upload_part_size: part_size };
+    let writer_options = WriterOptions { archive_id: options.archive_id, root, upload_part_size: part_size };
     let sink = make_sink(part_size)?;
-    let mut writer = write::Writer::new(writer_options, sink, &sources.all, options)?;
-    pipeline::run(options, &sources.all, &walked, &mut |outcome| writer.put(outcome, &mut events))?;
-    let report = writer.finish(&mut events)?;
-    Ok(Report { archive_id: options.archive_id, part_size, skipped: events.skipped, changed: events.changed, ..report })
+    let mut writer = write::Writer::new(writer_options, sink, &walked.sources, options)?;
+    pipeline::run(options, &walked.sources, &walked, &mut |outcome| writer.put(outcome, events))?;
+    let report = writer.finish(events)?;
+    Ok(Report { archive_id: options.archive_id, part_size, ..report })
+}
+
+/// What [`run`] would archive; nothing is read but directories, nothing is written, and no subvolume snapshot made.
+pub fn survey(options: &SnapshotOptions, paths: &[PathBuf], mut listener: impl FnMut(Event<'_>)) -> Result<Report> {
+    let mut events = Events::new(options, &mut listener);
+    let (walked, _) = find(options, paths, &mut Still::new(Consistent::Off), &mut events)?;
+    let report = walked.count(options.hard_links)?;
+    Ok(Report { skipped: events.skipped, changed: events.changed, ..report })
+}
+
+fn find(
+    options: &SnapshotOptions,
+    paths: &[PathBuf],
+    still: &mut Still,
+    events: &mut Events<'_>,
+) -> Result<(walk::Walked, Option<Attributes>)> {
+    let selection = Selection::new(options)?;
+    let sources = sources::place(paths, still)?;
+    if options.files_from.is_some() && sources.root.is_none() {
+        return Err(Error::new(Kind::Usage, "--files-from goes with one SOURCE, a directory"));
+    }
+    let walked = walk::walk(sources.all, &selection, still, events)?;
+    events.send(Event::Walked(walked.totals));
+    Ok((walked, sources.root))
 }
 
 /// 16 random bytes for [`SnapshotOptions::archive_id`].

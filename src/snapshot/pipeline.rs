@@ -220,7 +220,8 @@ impl Producer<'_> {
             let bytes = if stat.is_regular() { stat.size } else { 0 };
             return self.add(Item::Read(record), bytes);
         }
-        match SourceFile::open(&record.location(self.worker.sources))? {
+        let sources = self.worker.sources;
+        match SourceFile::open(&record.location(sources), record.shown(sources))? {
             Ok(file) if file.stat.size > FINISHED_IN_MEMORY_MAX => self.large(&record, file),
             // It shrank or is gone: the worker looks again.
             _ => self.add(Item::Read(record), FINISHED_IN_MEMORY_MAX),

@@ -1,11 +1,13 @@
 //! What the walk notes of each path, and its form in the spool.
 
+use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::fs::Metadata;
 use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::format::Timestamp;
 use crate::format::entry::{S_IFDIR, S_IFMT, S_IFREG};
@@ -92,12 +94,46 @@ impl Stat {
     }
 }
 
-/// Where a SOURCE is, and under which name it stands in the archive.
+/// Where a SOURCE is, and under which name it stands in the archive. What is mounted within it, and other subvolumes,
+/// become sources of their own.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Source {
+    /// Where it is read: as `shown`, or in a snapshot of its subvolume.
     pub base: PathBuf,
+    /// As the user knows it.
+    pub shown: PathBuf,
     /// Empty for the one directory whose contents are archived.
     pub name: Vec<u8>,
+    /// Its place in the SOURCE that the user gave.
+    pub prefix: PathBuf,
+    /// Set if `base` is in a snapshot.
+    pub still: Option<StillTree>,
+}
+
+impl Source {
+    pub fn new(path: &Path, name: Vec<u8>) -> Source {
+        Source { base: path.to_owned(), shown: path.to_owned(), name, prefix: PathBuf::new(), still: None }
+    }
+
+    /// What lies at `path` in this one, as the user knows it.
+    pub fn below(&self, path: &Path) -> Source {
+        let mut name = self.name.clone();
+        if !name.is_empty() {
+            name.push(b'/');
+        }
+        name.extend_from_slice(path.as_os_str().as_bytes());
+        let shown = self.shown.join(path);
+        Source { base: shown.clone(), shown, name, prefix: self.prefix.join(path), still: None }
+    }
+}
+
+/// What a snapshot of a subvolume does not show.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StillTree {
+    /// Device number of the subvolume itself.
+    pub device: u64,
+    /// Where something is mounted, relative to the source.
+    pub mounts: Arc<HashSet<PathBuf>>,
 }
 
 /// One path the walk found.
@@ -111,9 +147,17 @@ pub struct Record {
 }
 
 impl Record {
-    /// Where it is in the file system.
+    /// Where it is read.
     pub fn location(&self, sources: &[Source]) -> PathBuf {
-        let base = sources.get(self.source as usize).map_or(Path::new(""), |source| &source.base);
+        self.beneath(sources.get(self.source as usize).map_or(Path::new(""), |source| &source.base))
+    }
+
+    /// Where it is for the user.
+    pub fn shown(&self, sources: &[Source]) -> PathBuf {
+        self.beneath(sources.get(self.source as usize).map_or(Path::new(""), |source| &source.shown))
+    }
+
+    fn beneath(&self, base: &Path) -> PathBuf {
         if self.path.is_empty() { base.to_owned() } else { base.join(OsStr::from_bytes(&self.path)) }
     }
 
@@ -180,13 +224,16 @@ mod tests {
     #[test]
     fn names() {
         let stat = Stat::of(&std::fs::metadata("/").unwrap());
-        let sources =
-            [Source { base: "/x".into(), name: Vec::new() }, Source { base: "/y/b".into(), name: b"b".to_vec() }];
+        let b = Source { base: "/still/b/.".into(), ..Source::new(Path::new("/y/b"), b"b".to_vec()) };
+        let sources = [Source::new(Path::new("/x"), Vec::new()), b.clone(), b.below(Path::new("c/d"))];
         let record = |source, path: &[u8]| Record { source, path: path.to_vec(), stat };
         assert_eq!(record(0, b"a/b").name(&sources), b"a/b");
         assert_eq!(record(1, b"").name(&sources), b"b");
         assert_eq!(record(1, b"c").name(&sources), b"b/c");
-        assert_eq!(record(1, b"c").location(&sources), Path::new("/y/b/c"));
-        assert_eq!(record(1, b"").location(&sources), Path::new("/y/b"));
+        assert_eq!(record(1, b"c").location(&sources), Path::new("/still/b/c"));
+        assert_eq!(record(1, b"c").shown(&sources), Path::new("/y/b/c"));
+        assert_eq!(record(2, b"").location(&sources), Path::new("/y/b/c/d"), "not in the snapshot of b");
+        assert_eq!(record(2, b"e").name(&sources), b"b/c/d/e");
+        assert_eq!(sources[2].prefix, Path::new("c/d"));
     }
 }

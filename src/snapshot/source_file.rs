@@ -20,6 +20,7 @@ use crate::linux::holes::data_extents_in;
 #[derive(Debug)]
 pub struct SourceFile {
     pub file: File,
+    /// As the user knows it.
     pub path: PathBuf,
     pub stat: Stat,
 }
@@ -43,8 +44,9 @@ impl Missing {
 }
 
 impl SourceFile {
-    pub fn open(path: &Path) -> Result<Result<SourceFile, Missing>> {
-        let what = |e| Error::io(format!("open {}", path.display()), e);
+    /// Opens `path`; messages name it as `shown`.
+    pub fn open(path: &Path, shown: PathBuf) -> Result<Result<SourceFile, Missing>> {
+        let what = |e| Error::io(format!("open {}", shown.display()), e);
         let file = match open(path) {
             Ok(file) => file,
             Err(e) => {
@@ -59,7 +61,7 @@ impl SourceFile {
         if !stat.is_regular() {
             return Ok(Err(Missing::OtherType));
         }
-        Ok(Ok(SourceFile { file, path: path.to_owned(), stat }))
+        Ok(Ok(SourceFile { file, path: shown, stat }))
     }
 
     pub fn attributes(&self) -> Result<Attributes> {
@@ -106,8 +108,8 @@ fn open(path: &Path) -> io::Result<File> {
 }
 
 /// Attributes of what must not be opened, or need not be: directories, links, devices, FIFOs.
-pub fn attributes_of_path(path: &Path, stat: &Stat) -> Result<Attributes> {
-    let xattrs = list_xattrs_no_follow(path).map_err(|e| no_xattrs(path, e))?;
+pub fn attributes_of_path(path: &Path, shown: &Path, stat: &Stat) -> Result<Attributes> {
+    let xattrs = list_xattrs_no_follow(path).map_err(|e| no_xattrs(shown, e))?;
     Ok(attributes(stat, xattrs))
 }
 
@@ -133,14 +135,14 @@ fn is_portable(name: &[u8]) -> bool {
 }
 
 /// The text of a symbolic link; None if it is none any more.
-pub fn read_link(path: &Path) -> Result<Result<Vec<u8>, Missing>> {
+pub fn read_link(path: &Path, shown: &Path) -> Result<Result<Vec<u8>, Missing>> {
     use std::os::unix::ffi::OsStringExt;
     match std::fs::read_link(path) {
         Ok(text) => Ok(Ok(text.into_os_string().into_vec())),
         Err(e) => match e.raw_os_error() {
             Some(libc::ENOENT) => Ok(Err(Missing::Vanished)),
             Some(libc::EINVAL | libc::ENOTDIR) => Ok(Err(Missing::OtherType)),
-            _ => Err(Error::io(format!("read the link {}", path.display()), e)),
+            _ => Err(Error::io(format!("read the link {}", shown.display()), e)),
         },
     }
 }
@@ -159,21 +161,23 @@ mod tests {
     fn only_regular_files_are_opened() {
         let dir = tempfile::tempdir().unwrap();
         let path = |name: &str| dir.path().join(name);
+        let open = |path: &Path| SourceFile::open(path, PathBuf::new()).unwrap();
+        let read_link = |path: &Path| read_link(path, path).unwrap();
         fs::write(path("f"), b"abc").unwrap();
         std::os::unix::fs::symlink("f", path("l")).unwrap();
         nix::unistd::mkfifo(&path("p"), nix::sys::stat::Mode::S_IRWXU).unwrap();
-        let file = SourceFile::open(&path("f")).unwrap().unwrap();
+        let file = open(&path("f")).unwrap();
         let mut buffer = [0; 8];
         assert_eq!(file.read_at(&mut buffer, 1).unwrap(), 2);
         assert!(file.is_unchanged().unwrap());
         fs::write(path("f"), b"abcd").unwrap();
         assert!(!file.is_unchanged().unwrap());
         for (name, why) in [("l", Missing::OtherType), ("p", Missing::OtherType), ("x", Missing::Vanished)] {
-            assert_eq!(SourceFile::open(&path(name)).unwrap().unwrap_err(), why, "{name}");
+            assert_eq!(open(&path(name)).unwrap_err(), why, "{name}");
         }
-        assert_eq!(SourceFile::open(dir.path()).unwrap().unwrap_err(), Missing::OtherType);
-        assert_eq!(read_link(&path("l")).unwrap().unwrap(), b"f");
-        assert_eq!(read_link(&path("f")).unwrap().unwrap_err(), Missing::OtherType);
+        assert_eq!(open(dir.path()).unwrap_err(), Missing::OtherType);
+        assert_eq!(read_link(&path("l")).unwrap(), b"f");
+        assert_eq!(read_link(&path("f")).unwrap_err(), Missing::OtherType);
     }
 
     #[test]

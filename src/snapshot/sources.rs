@@ -1,4 +1,4 @@
-//! What the SOURCE arguments mean.
+//! What the SOURCE arguments mean, and where they are read.
 
 use std::collections::HashSet;
 use std::fs;
@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::record::{Source, Stat};
 use super::source_file::attributes_of_path;
+use super::still::Still;
 use crate::error::{Error, Kind, Result};
 use crate::format::Attributes;
 use crate::format::limits::STATE_DIRECTORY;
@@ -17,16 +18,32 @@ pub struct Sources {
     pub root: Option<Attributes>,
 }
 
+/// Finds out where all sources are read, and takes snapshots for that.
+pub fn place(paths: &[PathBuf], still: &mut Still) -> Result<Sources> {
+    let mut all = resolve(paths)?;
+    let mut root = None;
+    for source in &mut all {
+        let is_root = source.name.is_empty();
+        still.place(source, is_root)?;
+        if is_root {
+            // With "/." a link to a directory gives the attributes of the directory itself.
+            let base = source.base.join(".");
+            let look = |e| Error::io(format!("look at {}", source.shown.display()), e);
+            let stat = Stat::of(&fs::metadata(&base).map_err(look)?);
+            root = Some(attributes_of_path(&base, &source.shown, &stat)?);
+        }
+    }
+    Ok(Sources { all, root })
+}
+
 /// One directory (or a link to one) stands for its contents; anything else stands under its own name.
-pub fn resolve(paths: &[PathBuf]) -> Result<Sources> {
+fn resolve(paths: &[PathBuf]) -> Result<Vec<Source>> {
     let look = |path: &Path| Error::io(format!("look at {}", path.display()), gone(path));
     if let [path] = paths {
         let found = fs::metadata(path).or_else(|_| fs::symlink_metadata(path));
         let found = found.map_err(|e| Error::io(format!("look at {}", path.display()), e))?;
         if found.is_dir() {
-            // With "/." a link to a directory gives the attributes of the directory itself.
-            let root = attributes_of_path(&path.join("."), &Stat::of(&found))?;
-            return Ok(Sources { all: vec![Source { base: path.clone(), name: Vec::new() }], root: Some(root) });
+            return Ok(vec![Source::new(path, Vec::new())]);
         }
     }
     if paths.is_empty() {
@@ -48,9 +65,9 @@ pub fn resolve(paths: &[PathBuf]) -> Result<Sources> {
             );
             return Err(Error::new(Kind::Usage, message));
         }
-        all.push(Source { base: path.clone(), name });
+        all.push(Source::new(path, name));
     }
-    Ok(Sources { all, root: None })
+    Ok(all)
 }
 
 fn gone(path: &Path) -> std::io::Error {
@@ -78,7 +95,7 @@ mod tests {
     use super::*;
 
     fn names(paths: &[PathBuf]) -> Result<Vec<Vec<u8>>> {
-        Ok(resolve(paths)?.all.into_iter().map(|s| s.name).collect())
+        Ok(resolve(paths)?.into_iter().map(|s| s.name).collect())
     }
 
     #[test]
@@ -92,7 +109,8 @@ mod tests {
         std::os::unix::fs::symlink("d", path("l")).unwrap();
         for one in ["d", "d/", "d/.", "d/./", "e/../d", "l"] {
             assert_eq!(names(&[path(one)]).unwrap(), [b""], "{one}");
-            assert!(resolve(&[path(one)]).unwrap().root.is_some());
+            let placed = place(&[path(one)], &mut Still::new(super::super::still::Consistent::Off)).unwrap();
+            assert!(placed.root.is_some());
         }
         assert_eq!(names(&[path("f")]).unwrap(), [b"f"]);
         assert_eq!(names(&[path("d/."), path("e/"), path("l")]).unwrap(), [b"d", b"e", b"l"]);

@@ -1,48 +1,29 @@
 //! One walk over the sources: what is there, in the order of the archive, and how much it is.
 //!
-//! The records are spooled, so that memory does not grow with the number of entries. (walkdir holds the names of the
-//! directories it is in, which is what sorting them takes.)
+//! The records are spooled, so that memory does not grow with the number of entries; in memory are the names of the
+//! directories it is in, which is what sorting them takes.
 
-use std::ffi::OsStr;
-use std::fs;
+use std::collections::HashSet;
+use std::ffi::{OsStr, OsString};
+use std::fs::{self, Metadata};
+use std::io::{self, BufReader};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use ignore::gitignore::{Gitignore, GitignoreBuilder};
-use walkdir::{DirEntry, WalkDir};
-
+use super::area::{self, AREA};
 use super::record::{Record, Source, Stat};
-use super::{Event, Events};
-use crate::error::{Error, Kind, Result};
+use super::selection::{Selection, Verdict};
+use super::still::Still;
+use super::{Event, Events, HardLinks, Report, Skip};
+use crate::btrfs::subvolume::PLACEHOLDER_INODE;
+use crate::error::{Error, Result};
 use crate::format::entry::{S_IFBLK, S_IFCHR, S_IFDIR, S_IFIFO, S_IFLNK, S_IFMT, S_IFREG, check_path};
 use crate::format::limits::{FRAME_CONTENT_MAX, STATE_DIRECTORY};
 use crate::linux::spool::Spool;
 
 /// Records stay in memory up to this many bytes per spool.
 const SPOOL_MEMORY: usize = 64 << 20;
-
-/// What to leave out.
-pub struct Selection {
-    exclude: Gitignore,
-    one_file_system: bool,
-    /// Identity (device, inode) of the archive that is being written, if it is a file.
-    archive: Option<(u64, u64)>,
-}
-
-impl Selection {
-    /// `exclude`: patterns as in a .gitignore file, on the path relative to the source.
-    pub fn new(exclude: &[String], one_file_system: bool, archive: Option<(u64, u64)>) -> Result<Selection> {
-        let mut builder = GitignoreBuilder::new("");
-        for pattern in exclude {
-            builder
-                .add_line(None, pattern)
-                .map_err(|e| Error::new(Kind::Usage, format!("--exclude {pattern}: {e}")))?;
-        }
-        let exclude = builder.build().map_err(|e| Error::new(Kind::Usage, format!("--exclude: {e}")))?;
-        Ok(Selection { exclude, one_file_system, archive })
-    }
-}
 
 /// Sums over what was found.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -76,101 +57,239 @@ impl Totals {
     }
 }
 
-/// What the walk found, as encoded [`Record`]s.
+/// What the walk found, as encoded [`Record`]s, and the sources that they name.
 pub struct Walked {
+    pub sources: Vec<Source>,
     pub directories: Spool,
     pub others: Spool,
     pub totals: Totals,
 }
 
-/// Walks all sources, in the order given.
-pub fn walk(sources: &[Source], selection: &Selection, events: &mut Events<'_>) -> Result<Walked> {
+impl Walked {
+    /// What it is, without looking at it again.
+    pub fn count(&self, hard_links: HardLinks) -> Result<Report> {
+        let mut report = Report::default();
+        let mut seen = HashSet::new();
+        for spool in [&self.directories, &self.others] {
+            let mut reader = BufReader::with_capacity(1 << 16, spool.reader());
+            while let Some(Record { stat, .. }) = Record::read(&mut reader).map_err(no_list)? {
+                let is_link = hard_links == HardLinks::Keep && stat.nlink > 1 && !stat.is_directory();
+                *match () {
+                    () if stat.is_directory() => &mut report.directories,
+                    () if is_link && !seen.insert(stat.inode()) => &mut report.hard_links,
+                    () if stat.is_regular() => {
+                        report.content_bytes = report.content_bytes.saturating_add(stat.size);
+                        &mut report.files
+                    }
+                    () => &mut report.others,
+                } += 1;
+            }
+        }
+        Ok(report)
+    }
+}
+
+fn no_list(error: io::Error) -> Error {
+    Error::io("read the list of files from its temporary file", error)
+}
+
+/// Walks all sources, in the order given. Takes snapshots of what else is found on the way.
+pub fn walk(sources: Vec<Source>, selection: &Selection, still: &mut Still, events: &mut Events<'_>) -> Result<Walked> {
     let temporary = std::env::temp_dir();
     let spool = || Spool::new(&temporary, SPOOL_MEMORY);
-    let mut walked = Walked { directories: spool(), others: spool(), totals: Totals::default() };
-    for (index, source) in sources.iter().enumerate() {
-        walk_source((index as u32, source), sources, selection, &mut walked, events)?;
+    let given = sources.len();
+    let walked = Walked { sources, directories: spool(), others: spool(), totals: Totals::default() };
+    let mut walker = Walker { walked, selection, still, events, seen: HashSet::new(), bytes: Vec::new() };
+    for index in 0..given {
+        walker.source(index)?;
+    }
+    let Walker { walked, seen, events, .. } = walker;
+    for path in selection.not_seen(&seen) {
+        let path = walked.sources.first().map_or(path.to_owned(), |source| source.shown.join(path));
+        events.send(Event::Changed { path: &path, what: "is not there: not archived" });
     }
     Ok(walked)
 }
 
-fn walk_source(
-    (index, source): (u32, &Source),
-    sources: &[Source],
-    selection: &Selection,
-    walked: &mut Walked,
-    events: &mut Events<'_>,
-) -> Result<()> {
-    let is_root = source.name.is_empty();
-    let mut bytes = Vec::new();
-    let keep = |entry: &DirEntry| {
-        let relative = relative(entry.path(), &source.base);
-        let is_state = is_root && entry.depth() == 1 && entry.file_name() == OsStr::from_bytes(STATE_DIRECTORY);
-        let is_directory = entry.file_type().is_dir();
-        !is_state && (entry.depth() == 0 || !selection.exclude.matched(relative, is_directory).is_ignore())
-    };
-    let found = WalkDir::new(&source.base)
-        .follow_root_links(is_root)
-        .same_file_system(selection.one_file_system)
-        .sort_by_file_name()
-        .into_iter()
-        .filter_entry(keep);
-    for entry in found {
-        events.check_interrupt()?;
-        let entry = match entry {
-            Ok(entry) => entry,
-            Err(error) => {
-                let path = error.path().unwrap_or(&source.base).to_owned();
-                let io = error.into_io_error().unwrap_or_else(|| std::io::ErrorKind::Other.into());
-                vanished_or(&path, io, events)?;
+struct Walker<'a, 'e> {
+    walked: Walked,
+    selection: &'a Selection,
+    still: &'a mut Still,
+    events: &'a mut Events<'e>,
+    /// Which of the paths that were named one by one were found.
+    seen: HashSet<PathBuf>,
+    /// The record at hand.
+    bytes: Vec<u8>,
+}
+
+/// The names in a directory that were not looked at yet.
+struct Level {
+    /// Relative to the source.
+    path: PathBuf,
+    names: std::vec::IntoIter<(OsString, bool)>,
+}
+
+impl Walker<'_, '_> {
+    /// A source and everything below it. (The crate walkdir does not open what it does not go down into only where
+    /// it decides that itself, and what is mounted must not even be opened.)
+    fn source(&mut self, index: usize) -> Result<()> {
+        let Some(source) = self.walked.sources.get(index).cloned() else { return Ok(()) };
+        let place = (index, &source);
+        let is_root = source.name.is_empty();
+        // The one directory that stands for its contents may be named by a link.
+        let look = if is_root { fs::metadata } else { fs::symlink_metadata };
+        let Some(metadata) = self.look(&source, Path::new(""), look)? else { return Ok(()) };
+        let device = metadata.dev();
+        let mut levels = Vec::new();
+        if is_root || self.found(place, Path::new(""), &metadata)? {
+            levels.extend(self.list(&source, PathBuf::new())?);
+        }
+        while let Some(level) = levels.last_mut() {
+            let Some((name, is_directory)) = level.names.next() else {
+                levels.pop();
+                continue;
+            };
+            let path = level.path.join(name);
+            self.events.check_interrupt()?;
+            if self.is_left_out(&source, &path, is_directory) {
                 continue;
             }
-        };
-        if is_root && entry.depth() == 0 {
-            continue;
-        }
-        let path = entry.path();
-        let metadata = match fs::symlink_metadata(path) {
-            Ok(metadata) => metadata,
-            Err(error) => {
-                vanished_or(path, error, events)?;
+            if source.still.as_ref().is_some_and(|still| still.mounts.contains(&path)) {
+                self.hidden(&source, &path)?;
                 continue;
             }
-        };
-        let stat = Stat::of(&metadata);
-        if selection.archive == Some(stat.inode()) {
-            events.send(Event::Skipped { path, what: "is the archive that is being written" });
-            continue;
+            let Some(metadata) = self.look(&source, &path, fs::symlink_metadata)? else { continue };
+            if source.still.is_some() && metadata.is_dir() && metadata.ino() == PLACEHOLDER_INODE {
+                self.hidden(&source, &path)?;
+                continue;
+            }
+            let is_other = metadata.is_dir() && metadata.dev() != device;
+            if is_other && !self.selection.one_file_system {
+                self.hidden(&source, &path)?;
+                continue;
+            }
+            if !self.found(place, &path, &metadata)? {
+                continue;
+            }
+            if is_other {
+                let path = source.shown.join(path);
+                self.events.send(Event::Skipped { path: &path, why: Skip::OtherFileSystem });
+                continue;
+            }
+            levels.extend(self.list(&source, path)?);
         }
-        if ![S_IFREG, S_IFDIR, S_IFLNK, S_IFIFO, S_IFCHR, S_IFBLK].contains(&(stat.mode & S_IFMT)) {
-            events.send(Event::Skipped { path, what: "is a socket" });
-            continue;
+        Ok(())
+    }
+
+    /// What has to be looked for where it is: another file system or subvolume, which a snapshot does not show either.
+    fn hidden(&mut self, source: &Source, path: &Path) -> Result<()> {
+        let mut below = source.below(path);
+        let Some(metadata) = self.look(&below, Path::new(""), fs::symlink_metadata)? else { return Ok(()) };
+        let is_other = source.still.as_ref().is_none_or(|still| still.device != metadata.dev());
+        let stays_empty = metadata.is_dir() && self.selection.one_file_system && is_other;
+        // Of a snapshot that somebody made, and that is a live tree now.
+        let is_placeholder = metadata.is_dir() && !is_other && metadata.ino() == PLACEHOLDER_INODE;
+        if !stays_empty && !is_placeholder {
+            self.still.place(&mut below, false)?;
         }
-        let record = Record { source: index, path: relative(path, &source.base).as_os_str().as_bytes().to_vec(), stat };
-        let name = record.name(sources);
+        let index = self.walked.sources.len();
+        self.walked.sources.push(below.clone());
+        if stays_empty || is_placeholder {
+            self.found((index, &below), Path::new(""), &metadata)?;
+            if stays_empty {
+                self.events.send(Event::Skipped { path: &below.shown, why: Skip::OtherFileSystem });
+            }
+            return Ok(());
+        }
+        self.source(index)
+    }
+
+    fn is_left_out(&mut self, source: &Source, path: &Path, is_directory: bool) -> bool {
+        let relative = source.prefix.join(path);
+        // State of a restore into this directory is no part of it.
+        let is_state = source.name.is_empty() && path.as_os_str().as_bytes() == STATE_DIRECTORY;
+        let is_area = is_directory && path.file_name() == Some(OsStr::new(AREA));
+        if is_state || (is_area && area::is_area(&source.base.join(path))) {
+            return true;
+        }
+        let verdict = self.selection.verdict(&relative, is_directory);
+        if verdict == Verdict::Excluded {
+            let path = source.shown.join(path);
+            self.events.send(Event::Skipped { path: &path, why: Skip::Excluded });
+        }
+        if verdict != Verdict::NotListed && self.selection.is_listed(&relative) {
+            self.seen.insert(relative);
+        }
+        verdict != Verdict::Take
+    }
+
+    /// None if it has vanished.
+    fn look(
+        &mut self,
+        source: &Source,
+        path: &Path,
+        look: impl FnOnce(PathBuf) -> io::Result<Metadata>,
+    ) -> Result<Option<Metadata>> {
+        match look(beneath(&source.base, path)) {
+            Ok(metadata) => Ok(Some(metadata)),
+            Err(error) => self.vanished_or(&beneath(&source.shown, path), error).map(|()| None),
+        }
+    }
+
+    /// Notes a path. True for a directory.
+    fn found(&mut self, (index, source): (usize, &Source), path: &Path, metadata: &Metadata) -> Result<bool> {
+        let stat = Stat::of(metadata);
+        let device = source.still.as_ref().map_or(stat.dev, |still| still.device);
+        let refused = self.selection.refused((device, stat.ino)).map(Skip::Refused);
+        let is_known = [S_IFREG, S_IFDIR, S_IFLNK, S_IFIFO, S_IFCHR, S_IFBLK].contains(&(stat.mode & S_IFMT));
+        if let Some(why) = refused.or((!is_known).then_some(Skip::Socket)) {
+            self.events.send(Event::Skipped { path: &beneath(&source.shown, path), why });
+            return Ok(false);
+        }
+        let record = Record { source: index as u32, path: path.as_os_str().as_bytes().to_vec(), stat };
+        let name = record.name(&self.walked.sources);
         // Refused now rather than after hours of work.
         check_path(&name)?;
-        walked.totals.add(&name, &stat, metadata.blocks().saturating_mul(512));
-        bytes.clear();
-        record.encode(&mut bytes);
-        let spool = if stat.is_directory() { &mut walked.directories } else { &mut walked.others };
-        spool.append(&bytes).map_err(|e| Error::io("write the list of files to a temporary file", e))?;
-        if walked.totals.entries.is_multiple_of(1024) {
-            events.send(Event::Walking { entries: walked.totals.entries, bytes: walked.totals.bytes });
+        let totals = &mut self.walked.totals;
+        totals.add(&name, &stat, metadata.blocks().saturating_mul(512));
+        if totals.entries.is_multiple_of(1024) {
+            self.events.send(Event::Walking { entries: totals.entries, bytes: totals.bytes });
+        }
+        self.bytes.clear();
+        record.encode(&mut self.bytes);
+        let spool = if stat.is_directory() { &mut self.walked.directories } else { &mut self.walked.others };
+        spool.append(&self.bytes).map_err(|e| Error::io("write the list of files to a temporary file", e))?;
+        Ok(stat.is_directory())
+    }
+
+    /// The names in a directory, in order; None if it has vanished.
+    fn list(&mut self, source: &Source, path: PathBuf) -> Result<Option<Level>> {
+        let read = |directory: &Path| -> io::Result<Vec<(OsString, bool)>> {
+            let entry = |entry: io::Result<fs::DirEntry>| {
+                let entry = entry?;
+                Ok((entry.file_name(), entry.file_type().is_ok_and(|kind| kind.is_dir())))
+            };
+            fs::read_dir(directory)?.map(entry).collect()
+        };
+        match read(&beneath(&source.base, &path)) {
+            Ok(mut names) => {
+                names.sort_unstable();
+                Ok(Some(Level { path, names: names.into_iter() }))
+            }
+            Err(error) => self.vanished_or(&beneath(&source.shown, &path), error).map(|()| None),
         }
     }
-    Ok(())
-}
 
-fn relative<'a>(path: &'a Path, base: &Path) -> &'a Path {
-    path.strip_prefix(base).unwrap_or(path)
-}
-
-/// What is gone since its directory was read is reported; anything else ends the snapshot.
-fn vanished_or(path: &Path, error: std::io::Error, events: &mut Events<'_>) -> Result<()> {
-    if error.kind() == std::io::ErrorKind::NotFound {
-        events.send(Event::Changed { path, what: "vanished: not archived" });
-        return Ok(());
+    /// What is gone since its directory was read is reported; anything else ends the snapshot.
+    fn vanished_or(&mut self, path: &Path, error: io::Error) -> Result<()> {
+        if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) {
+            self.events.send(Event::Changed { path, what: "vanished: not archived" });
+            return Ok(());
+        }
+        Err(Error::io(format!("read {}", path.display()), error))
     }
-    Err(Error::io(format!("read {}", path.display()), error))
+}
+
+fn beneath(base: &Path, path: &Path) -> PathBuf {
+    if path.as_os_str().is_empty() { base.to_owned() } else { base.join(path) }
 }
