@@ -10,11 +10,14 @@ mod restore;
 mod s3_args;
 mod signals;
 mod snapshot;
+mod status;
 mod verify;
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+
+use crate::error::Kind;
 
 /// Restores one S3 object to a file tree on BTRFS as fast as the hardware allows, and makes such objects.
 #[derive(Debug, Parser)]
@@ -27,6 +30,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Restore(restore::RestoreArgs),
+    Status(status::StatusArgs),
     Snapshot(snapshot::SnapshotArgs),
     Ls(ls::LsArgs),
     Verify(verify::VerifyArgs),
@@ -39,6 +43,7 @@ pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let result = match cli.command {
         Command::Restore(args) => restore::run(args),
+        Command::Status(args) => status::run(args),
         Command::Snapshot(args) => snapshot::run(args),
         Command::Ls(args) => ls::run(args),
         Command::Verify(args) => verify::run(args),
@@ -47,7 +52,10 @@ pub fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("burst: {error}");
+            // A state that is asked for was told already.
+            if !matches!(error.kind(), Kind::Incomplete) {
+                eprintln!("burst: {error}");
+            }
             ExitCode::from(error.kind().exit_code())
         }
     }

@@ -1,8 +1,10 @@
-//! System calls that std does not have: creating beneath a directory, attributes, holes.
+//! System calls that std does not have: creating and removing beneath a directory, attributes, holes, locks.
 
 pub mod attributes;
 pub mod beneath;
 pub mod holes;
+pub mod lock;
+pub mod remove;
 pub mod spool;
 
 use std::io;
