@@ -41,7 +41,8 @@
 //! in checked pieces, announces every entry to the sink (which makes directories at once) and requests each part as
 //! soon as all entries in it are known. A part that arrives is taken by a worker: checksum, structure and every
 //! header are checked before anything of it reaches the [`restore::Sink`]. The mounted sink writes each frame with
-//! an encoded write where that saves a block, else decompressed. Links and the attributes of directories come last,
+//! an encoded write where that saves a block, else decompressed, and keeps a journal of the parts that are on the disk, from
+//! which the same command continues a run that was broken off. Links and the attributes of directories come last,
 //! then one checked syncfs, then the completion marker. The image sink writes each frame to its final place on a blank
 //! device and builds the file system around it; the superblock comes last.
 //!

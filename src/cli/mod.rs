@@ -15,12 +15,15 @@ mod signals;
 mod snapshot;
 mod snapshot_summary;
 mod spent;
+mod status;
 mod verify;
 mod volume;
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+
+use crate::error::Kind;
 
 /// Restores one S3 object to a file tree on BTRFS as fast as the hardware allows, and makes such objects.
 #[derive(Debug, Parser)]
@@ -34,6 +37,7 @@ struct Cli {
 enum Command {
     Restore(restore::RestoreArgs),
     Plan(plan::PlanArgs),
+    Status(status::StatusArgs),
     Snapshot(snapshot::SnapshotArgs),
     Ls(ls::LsArgs),
     Verify(verify::VerifyArgs),
@@ -49,6 +53,7 @@ pub fn main() -> ExitCode {
     let result = match cli.command {
         Command::Restore(args) => restore::run(args),
         Command::Plan(args) => plan::run(args),
+        Command::Status(args) => status::run(args),
         Command::Snapshot(args) => snapshot::run(args),
         Command::Ls(args) => ls::run(args),
         Command::Verify(args) => verify::run(args),
@@ -59,7 +64,10 @@ pub fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("burst: {error}");
+            // A state that is asked for was told already.
+            if !matches!(error.kind(), Kind::Incomplete) {
+                eprintln!("burst: {error}");
+            }
             ExitCode::from(error.kind().exit_code())
         }
     }

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use clap::{Args, FromArgMatches};
 
@@ -20,7 +20,8 @@ use crate::volume::mount::mount;
 
 /// Restores an archive into a directory.
 ///
-/// TARGET must be absent or empty. On BTRFS, as root, compressed data goes to the disk as it is; elsewhere it is
+/// TARGET must be absent or empty; or it holds an unfinished restore of the same archive, which is continued, or a
+/// complete one, which is left as it is (`burst status` tells). On BTRFS, as root, compressed data goes to the disk as it is; elsewhere it is
 /// decompressed. A part of the archive is written only after its checksum was found right; from standard input the
 /// checksums come last, so a damaged archive is reported at the end.
 ///
@@ -59,6 +60,12 @@ pub struct RestoreArgs {
     /// Decompress everything, also where BTRFS would take it compressed
     #[arg(long)]
     no_encoded_writes: bool,
+    /// Empty a target that holds an unfinished restore, and begin anew
+    #[arg(long, conflicts_with = "device")]
+    restart: bool,
+    /// Time between two checkpoints: so much has to be done again after a crash
+    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds, conflicts_with = "device")]
+    checkpoint: Duration,
     /// Print the report as one JSON object on standard output
     #[arg(long)]
     json: bool,
@@ -107,6 +114,8 @@ pub fn perform(args: RestoreArgs) -> Result<serde_json::Value> {
         into_existing: args.into_existing,
         paths: args.path.into_iter().map(OsStringExt::into_vec).collect(),
         no_encoded_writes: args.no_encoded_writes,
+        restart: args.restart,
+        checkpoint: Some(args.checkpoint),
     };
     let stop = args.pipeline.stop_flag()?;
     // Files get the mode they are created with, whatever this process was started with.
@@ -121,7 +130,9 @@ pub fn perform(args: RestoreArgs) -> Result<serde_json::Value> {
     };
     let repeated = s3.repeated.load(Ordering::Relaxed);
     let took = Took::of(&tuned, &report, begun, false);
-    if !args.json && !args.quiet {
+    if report.was_complete && !args.json && !args.quiet {
+        eprintln!("{} is complete already: nothing to do", target.display());
+    } else if !args.json && !args.quiet {
         summary(&report, &target, begun);
         took.say();
         say_repeated(repeated);
@@ -129,6 +140,12 @@ pub fn perform(args: RestoreArgs) -> Result<serde_json::Value> {
     let mut value = json(&report, &target, &location, begun, repeated);
     took.add_to(&mut value);
     Ok(value)
+}
+
+/// A positive number of seconds, with a fraction if need be.
+fn seconds(text: &str) -> std::result::Result<Duration, String> {
+    let seconds = text.parse::<f64>().ok().filter(|s| *s > 0.0).and_then(|s| Duration::try_from_secs_f64(s).ok());
+    seconds.filter(|s| !s.is_zero()).ok_or_else(|| "a positive number of seconds".to_owned())
 }
 
 fn perform_device(args: RestoreArgs) -> Result<serde_json::Value> {
@@ -169,6 +186,9 @@ pub fn json(report: &Report, target: &Path, source: &Location, begun: Instant, r
         "source": source.to_string(),
         "target": target.to_string_lossy(),
         "complete": true,
+        "was_complete": report.was_complete,
+        "continued": report.continued,
+        "parts_there": report.fetched.skipped,
         "seconds": begun.elapsed().as_secs_f64(),
         "seconds_to_first_part": report.fetched.first_part.as_secs_f64(),
         "seconds_to_directory_read": report.fetched.directory.as_secs_f64(),
@@ -211,6 +231,10 @@ pub fn headline(done: &str, report: &Report, to: std::fmt::Arguments<'_>, begun:
 
 fn summary(report: &Report, target: &Path, begun: Instant) {
     headline("restored", report, format_args!("into {}", target.display()), begun);
+    if report.continued {
+        let all = report.fetched.skipped + report.fetched.parts;
+        eprintln!("continued: {} of {} were there", report.fetched.skipped, count(all, "part"));
+    }
     match &report.not_encoded {
         Some(reason) => eprintln!("notice: everything was decompressed: {reason}"),
         None => eprintln!(
@@ -222,5 +246,20 @@ fn summary(report: &Report, target: &Path, begun: Instant) {
     }
     for notice in &report.notices {
         eprintln!("notice: {notice}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::seconds;
+    use std::time::Duration;
+
+    #[test]
+    fn seconds_are_positive() {
+        assert_eq!(seconds("10"), Ok(Duration::from_secs(10)));
+        assert_eq!(seconds("0.05"), Ok(Duration::from_millis(50)));
+        for bad in ["0", "-1", "", "x", "inf", "nan", "1e-20", "1e300"] {
+            assert!(seconds(bad).is_err(), "{bad}");
+        }
     }
 }

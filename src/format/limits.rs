@@ -43,5 +43,8 @@ pub const FINISHED_IN_MEMORY_MAX: u64 = 16 << 20;
 /// Extended attribute of a completely restored target; a statement about that target, so no archive carries it on.
 pub const COMPLETION_MARKER: &str = "user.burst.restored";
 
+/// The same while only tidying up is left: all content is there, and the mark comes next. No archive carries it on either.
+pub const FINISHING_MARKER: &str = "user.burst.finishing";
+
 /// Name reserved in the root for the restorer's own state.
 pub const STATE_DIRECTORY: &[u8] = b".burst";

@@ -36,14 +36,24 @@ impl Beneath {
     /// Errors: ELOOP for a symbolic link on the way, ENOTDIR (also if the last name is
     /// a link), EXDEV for an absolute path, EINVAL for `..` or NUL.
     pub fn open_dir(&self, path: &[u8]) -> io::Result<OwnedFd> {
+        self.open_with(path, ResolveFlag::empty())
+    }
+
+    /// [`open_dir`](Self::open_dir) that stays on the mount the target is on: EXDEV for a mount point.
+    pub fn open_dir_here(&self, path: &[u8]) -> io::Result<OwnedFd> {
+        self.open_with(path, ResolveFlag::RESOLVE_NO_XDEV)
+    }
+
+    fn open_with(&self, path: &[u8], resolve: ResolveFlag) -> io::Result<OwnedFd> {
         if path.split(|&byte| byte == b'/').any(|name| name == b"..") {
             return Err(Errno::EINVAL.into());
         }
         let path = if path.is_empty() { b"." } else { path };
-        let how =
-            OpenHow::new().flags(OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC).resolve(
-                ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_SYMLINKS | ResolveFlag::RESOLVE_NO_MAGICLINKS,
-            );
+        let beneath =
+            ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_SYMLINKS | ResolveFlag::RESOLVE_NO_MAGICLINKS;
+        let how = OpenHow::new()
+            .flags(OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC)
+            .resolve(beneath | resolve);
         loop {
             match openat2(&self.root, path, how) {
                 // EAGAIN: something was renamed meanwhile and the kernel could not be sure (openat2(2)).
@@ -92,8 +102,17 @@ pub fn open_file(dir: BorrowedFd<'_>, name: &[u8]) -> io::Result<OwnedFd> {
 /// Opens a file of this process' own keeping, making it if it is absent. Whoever may write in `dir` may have put something
 /// else there: ELOOP for a symbolic link, EINVAL for what is not a regular file or has a second name elsewhere.
 pub fn open_own_file(dir: BorrowedFd<'_>, name: &[u8], mode: u32) -> io::Result<OwnedFd> {
-    let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
-    let file = retry(|| openat(dir, one_name(name)?, flags | OFlag::O_CLOEXEC, permissions(mode)))?;
+    open_own(dir, name, OFlag::O_RDWR | OFlag::O_CREAT, mode)
+}
+
+/// [`open_own_file`] of one that is there, for reading only.
+pub fn read_own_file(dir: BorrowedFd<'_>, name: &[u8]) -> io::Result<OwnedFd> {
+    open_own(dir, name, OFlag::O_RDONLY, 0)
+}
+
+fn open_own(dir: BorrowedFd<'_>, name: &[u8], access: OFlag, mode: u32) -> io::Result<OwnedFd> {
+    let flags = access | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
+    let file = retry(|| openat(dir, one_name(name)?, flags, permissions(mode)))?;
     let stat = nix::sys::stat::fstat(&file)?;
     if stat.st_mode & libc::S_IFMT != libc::S_IFREG || stat.st_nlink != 1 {
         return Err(Errno::EINVAL.into());

@@ -1,11 +1,13 @@
-//! System calls that std does not have: creating beneath a directory, attributes, holes, mounts.
+//! System calls that std does not have: creating and removing beneath a directory, attributes, holes, locks, mounts.
 
 pub mod attributes;
 pub mod beneath;
 pub mod fiemap;
 pub mod holes;
+pub mod lock;
 pub mod mounts;
 pub mod nvme;
+pub mod remove;
 pub mod spool;
 
 use std::io;

@@ -56,15 +56,6 @@ impl Archive {
         }
     }
 
-    /// Value of the completion marker: which archive, and which version of it, a target holds.
-    pub fn marker(&self) -> serde_json::Value {
-        serde_json::json!({
-            "archive": self.source.name(),
-            "archive_id": hex(&self.index.trailer.archive_id),
-            "version": self.source.version(),
-        })
-    }
-
     /// Reads the directory from its start and hands over every entry, in order. `visit` may stop it by an error.
     pub fn for_each_entry(&self, mut visit: impl FnMut(PlacedEntry) -> Result<()>) -> Result<()> {
         let mut reader = DirectoryReader::new(&self.index.trailer);

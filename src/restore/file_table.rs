@@ -24,10 +24,15 @@ pub struct FileTable {
 }
 
 impl FileTable {
-    /// The open file of an entry; `open` is called for the first part only.
-    pub fn get<E>(&self, ordinal: u64, open: impl FnOnce() -> Result<OwnedFd, E>) -> Result<Arc<OpenFile>, E> {
+    /// The open file of an entry; `open` is called for the first part only. An earlier run had `before` of its parts.
+    pub fn get<E>(
+        &self,
+        ordinal: u64,
+        before: u64,
+        open: impl FnOnce() -> Result<OwnedFd, E>,
+    ) -> Result<Arc<OpenFile>, E> {
         let mut slots = self.slots.lock().unwrap_or_else(|e| e.into_inner());
-        let slot = slots.entry(ordinal).or_default();
+        let slot = slots.entry(ordinal).or_insert_with(|| Slot { file: None, parts_done: before });
         match &slot.file {
             Some(file) => Ok(file.clone()),
             None => {

@@ -6,36 +6,50 @@
 //!                                                             |- image: a file system on a blank device
 //!                                                             `- verify: nothing but checks
 //! pipe: the same for standard input, which has no ranges
+//!
+//! target -> completion: the target before and after; state, journal, checkpoint, identity: what makes it one to continue
 //! ```
 //!
 //! A part is handed to the sink only after its checksum and its whole structure were found right. The sink gets
 //! parts in any order and from several threads; it never sees the network, and the pipeline never sees a file.
 
+mod checkpoint;
+mod completion;
 mod deferred;
 pub mod fetch_directory;
 mod file_table;
 mod finish;
+mod identity;
 mod image;
+pub mod journal;
 mod mounted;
 mod pipe;
 mod pipeline;
 mod report;
+mod resume;
 mod room;
 mod selection;
+mod state;
+mod status;
 mod target;
 mod verify;
 mod write_extent;
 
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 pub use fetch_directory::Archive;
 pub use image::{Destination, ImageOptions, ImageReport, MetadataProfile, image};
 pub use pipeline::{PipelineOptions, Sink, VerifiedPart};
 pub use report::{Report, Spent};
 pub use selection::Selection;
+pub use status::{Status, Unfinished, status};
 pub use verify::{VerifyReport, verify};
 
+use self::checkpoint::Journal;
+use self::identity::Identity;
+use self::target::{Prepared, Target, Wanted};
 use crate::error::{Error, Kind, Result};
 
 /// Called now and then with the number of archive bytes that were dealt with since the last call.
@@ -57,9 +71,14 @@ pub struct RestoreOptions {
     pub paths: Vec<Vec<u8>>,
     /// Never use encoded writes: decompress everything.
     pub no_encoded_writes: bool,
+    /// Empty a target that holds an unfinished restore, and begin anew.
+    pub restart: bool,
+    /// Time between two checkpoints; None = 10 s.
+    pub checkpoint: Option<Duration>,
 }
 
-/// Restores an archive into `target`, reading its parts by range.
+/// Restores an archive into `target`, reading its parts by range. Continues an unfinished restore of the same archive
+/// with the same options, and leaves alone what is complete.
 pub fn restore(
     archive: &Archive,
     target: &Path,
@@ -68,21 +87,56 @@ pub fn restore(
     stop: &StopFlag,
 ) -> Result<Report> {
     let selection = Selection::new(&options.paths, archive)?;
+    let identity = Identity::new(archive, options)?;
     let root = archive.root_attributes()?;
-    // What is there already may be replaced, which makes room; of a part of the archive nothing is known yet.
-    if selection.is_everything() && !options.into_existing {
-        room::check(target, &archive.index.trailer)?;
-    }
-    let target = target::Target::prepare(target, options.into_existing, root.is_some())?;
-    let sink = mounted::MountedSink::new(&target, archive, options)?;
-    let fetched = pipeline::run(archive, &selection, &sink, &options.pipeline, progress, stop)?;
-    let finishing = std::time::Instant::now();
-    let mut report = sink.finish(stop)?;
-    report.finishing = finishing.elapsed();
-    report.fetched = fetched;
-    let root = if selection.is_everything() { root } else { None };
-    target.complete(root.as_ref(), &archive.marker())?;
+    let clears_acl = root.is_some();
+    let root = root.filter(|_| selection.is_everything());
+    let wanted = Wanted {
+        identity: Some(&identity),
+        root: root.as_ref(),
+        clears_acl,
+        into_existing: options.into_existing,
+        restart: options.restart,
+        // What is there already may be replaced, which makes room; of a part of the archive nothing is known yet.
+        room: &|| match selection.is_everything() && !options.into_existing {
+            true => room::check(target, &archive.index.trailer),
+            false => Ok(()),
+        },
+    };
+    let target = match Target::prepare(target, &wanted)? {
+        Prepared::Begun(target) => target,
+        Prepared::Complete => return Ok(Report { was_complete: true, ..Report::default() }),
+    };
+    let report = fill(archive, &target, &selection, options, progress, stop).inspect_err(|_| {
+        // What is in place need not be fetched again. If that fails too, the first error is what matters.
+        let _ = target.journal().map_or(Ok(()), Journal::checkpoint);
+    })?;
+    target.complete(root.as_ref(), identity.marker(&report))?;
     Ok(report)
+}
+
+/// Everything but the end.
+fn fill(
+    archive: &Archive,
+    target: &Target,
+    selection: &Selection,
+    options: &RestoreOptions,
+    progress: Progress<'_>,
+    stop: &StopFlag,
+) -> Result<Report> {
+    let sink = mounted::MountedSink::new(target, archive, options)?;
+    let run = || pipeline::run(archive, selection, &sink, &options.pipeline, progress, stop);
+    let fetched = match target.journal() {
+        Some(journal) => {
+            let fetched = journal.kept_while(options.checkpoint.unwrap_or(checkpoint::INTERVAL), run)?;
+            journal.all_or_none()?;
+            fetched
+        }
+        None => run()?,
+    };
+    let finishing = Instant::now();
+    let report = sink.finish(stop)?;
+    Ok(Report { fetched, finishing: finishing.elapsed(), continued: target.resumes(), ..report })
 }
 
 /// Restores an archive that comes as a stream of bytes. Structure is checked as it comes, checksums at the end,

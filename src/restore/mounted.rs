@@ -16,7 +16,7 @@ use super::file_table::FileTable;
 use super::finish::{Privileges, by_descriptor, by_name};
 use super::pipeline::{Sink, VerifiedPart};
 use super::report::{Counters, Report, add};
-use super::target::{Target, make_way};
+use super::target::Target;
 use super::write_extent::ExtentWriter;
 use super::{RestoreOptions, StopFlag, check_stop};
 use crate::btrfs::{EncodedSupport, probe};
@@ -29,20 +29,20 @@ use crate::format::{Attributes, Xattr};
 use crate::linux::{beneath, retry};
 
 pub struct MountedSink<'a> {
-    target: &'a Target,
+    pub(super) target: &'a Target,
     /// For attributes that overflowed; None when reading a stream, where the caller has them.
     archive: Option<&'a Archive>,
-    privileges: Privileges,
+    pub(super) privileges: Privileges,
     /// Sector size if encoded writes work here.
     sector: Option<u32>,
     not_encoded: Option<String>,
     files: FileTable,
-    counters: Counters,
+    pub(super) counters: Counters,
     directories: Mutex<Directories>,
     symlinks: Mutex<Deferred>,
     hard_links: Mutex<Deferred>,
     /// Devices that this user may not create: their hard links are left out too.
-    devices_left_out: Mutex<HashSet<Vec<u8>>>,
+    pub(super) devices_left_out: Mutex<HashSet<Vec<u8>>>,
 }
 
 /// Directories whose attributes are still to be set, in reverse order.
@@ -64,7 +64,7 @@ pub struct Parents {
 }
 
 impl Parents {
-    fn open(&mut self, target: &Target, path: &[u8]) -> std::io::Result<BorrowedFd<'_>> {
+    pub(super) fn open(&mut self, target: &Target, path: &[u8]) -> std::io::Result<BorrowedFd<'_>> {
         let fd = match self.last.take() {
             Some((known, fd)) if known == path => fd,
             _ => target.open_dir(path)?,
@@ -88,7 +88,7 @@ impl<'a> MountedSink<'a> {
         let (sector, not_encoded) = if options.no_encoded_writes {
             (None, Some("switched off".to_owned()))
         } else {
-            let state = target.open_dir(super::target::STATE_DIRECTORY.as_bytes());
+            let state = target.open_dir(super::state::STATE_DIRECTORY.as_bytes());
             match state.and_then(|dir| probe(dir.as_fd())) {
                 Ok(EncodedSupport::Supported { sector_size }) => (Some(sector_size), None),
                 Ok(EncodedSupport::Unsupported(reason)) => (None, Some(reason)),
@@ -97,7 +97,7 @@ impl<'a> MountedSink<'a> {
                 Err(e) => return Err(Error::io(format!("write to the target {}", target.path().display()), e)),
             }
         };
-        let deferred = || Deferred::new(&target.state_directory());
+        let deferred = || Deferred::new(target.state_directory());
         Ok(MountedSink {
             target,
             archive,
@@ -113,7 +113,7 @@ impl<'a> MountedSink<'a> {
         })
     }
 
-    fn xattrs(&self, entry: &Entry) -> Result<Vec<Xattr>> {
+    pub(super) fn xattrs(&self, entry: &Entry) -> Result<Vec<Xattr>> {
         match self.archive {
             Some(archive) if entry.overflow.is_some() => archive.xattrs(entry),
             _ => Ok(entry.attributes.xattrs.clone()),
@@ -138,16 +138,18 @@ impl<'a> MountedSink<'a> {
         }
     }
 
-    /// Runs `create` for a name, making way first if the target may have something there.
+    /// Runs `create` for a name, making way first if the target may have something there. `new`: type and device number
+    /// of a FIFO or device.
     fn create_with<T>(
         &self,
         dir: BorrowedFd<'_>,
         name: &[u8],
+        new: impl FnOnce() -> std::io::Result<(u32, u64)>,
         create: impl Fn() -> std::io::Result<T>,
     ) -> std::io::Result<T> {
         match create() {
-            Err(e) if e.kind() == ErrorKind::AlreadyExists && self.target.merges() => {
-                make_way(dir, name)?;
+            Err(e) if e.kind() == ErrorKind::AlreadyExists && (self.target.merges() || self.target.resumes()) => {
+                self.target.make_way(dir, name, new()?)?;
                 create()
             }
             result => result,
@@ -159,7 +161,7 @@ impl<'a> MountedSink<'a> {
         let (parent, name) = split_parent(path);
         let mut create = || {
             let dir = parents.open(self.target, parent)?;
-            self.create_with(dir, name, || beneath::create_file(dir, name, mode))
+            self.create_with(dir, name, no_node, || beneath::create_file(dir, name, mode))
         };
         create().map_err(|e| self.failed(path, "create", e))
     }
@@ -193,7 +195,8 @@ impl<'a> MountedSink<'a> {
         let xattrs = self.xattrs(entry)?;
         let mut make = || {
             let dir = parents.open(self.target, parent)?;
-            match self.create_with(dir, name, || beneath::make_node(dir, name, mode, device)) {
+            let new = || Ok((entry.entry_type.mode_bits(), device));
+            match self.create_with(dir, name, new, || beneath::make_node(dir, name, mode, device)) {
                 Err(e) if !self.privileges.is_root() && e.kind() == ErrorKind::PermissionDenied && device != 0 => {
                     return Ok(false);
                 }
@@ -248,7 +251,13 @@ impl<'a> MountedSink<'a> {
             let extend = matches!(pieces.last(), Some(Piece { kind: PieceKind::Hole, .. }));
             return self.finish_file(file.as_fd(), entry, path, mode, extend);
         }
-        let file = self.files.get(entry.ordinal, || self.create_file(&mut worker.parents, path, mode))?;
+        let all = part_of(entry.header_offset)..=part_of(placed.end - 1);
+        let parts = all.end() - all.start() + 1;
+        let before = self.target.journal().map_or(0, |journal| journal.before().count_in(all));
+        let file = self.files.get(entry.ordinal, before, || match before {
+            0 => self.create_file(&mut worker.parents, path, mode),
+            _ => self.resume_file(&mut worker.parents, entry, path),
+        })?;
         {
             let begun = Instant::now();
             let _writing = file.writing.lock().unwrap_or_else(|e| e.into_inner());
@@ -260,7 +269,6 @@ impl<'a> MountedSink<'a> {
                     .map_err(|e| self.failed(path, "write", e))?;
             }
         }
-        let parts = (placed.end - 1) / GRID - entry.header_offset / GRID + 1;
         if self.files.part_done(entry.ordinal, parts) {
             let length = nix::sys::stat::fstat(&file.fd).map_err(|e| self.failed(path, "stat", e.into()))?.st_size;
             self.finish_file(file.fd.as_fd(), entry, path, mode, length as u64 != size)?;
@@ -276,7 +284,7 @@ impl<'a> MountedSink<'a> {
             let (parent, name) = split_parent(&path);
             let mut make = || {
                 let dir = parents.open(self.target, parent)?;
-                self.create_with(dir, name, || beneath::make_symlink(&text, dir, name))?;
+                self.create_with(dir, name, no_node, || beneath::make_symlink(&text, dir, name))?;
                 let xattrs = &attributes.xattrs;
                 by_name(dir, name, &attributes, xattrs, true, &self.privileges, &self.counters)
             };
@@ -294,7 +302,11 @@ impl<'a> MountedSink<'a> {
             let mut link = || {
                 let old = self.target.open_dir(old_parent)?;
                 let dir = parents.open(self.target, parent)?;
-                self.create_with(dir, name, || beneath::hard_link(old.as_fd(), old_name, dir, name))
+                let new = || {
+                    let stat = beneath::stat(old.as_fd(), old_name)?;
+                    Ok((stat.st_mode & nix::libc::S_IFMT, stat.st_rdev))
+                };
+                self.create_with(dir, name, new, || beneath::hard_link(old.as_fd(), old_name, dir, name))
             };
             link().map_err(|e| self.failed(&path, "create the hard link", e))?;
             add(&self.counters.hard_links, 1);
@@ -331,7 +343,10 @@ impl Sink for MountedSink<'_> {
         check_restorable(destination)?;
         match (entry.entry_type, link_target) {
             (EntryType::Directory, _) => {
-                self.create_directory(destination)?;
+                match self.target.resumes() {
+                    true => self.resume_directory(entry, destination)?,
+                    false => self.create_directory(destination)?,
+                }
                 self.defer_directory(entry, destination)
             }
             // The file itself may have been moved to the place of its first selected link.
@@ -342,7 +357,20 @@ impl Sink for MountedSink<'_> {
         }
     }
 
+    fn announced(&self, parts: u64) -> Result<()> {
+        self.target.journal().map_or(Ok(()), |journal| journal.total(parts))
+    }
+
+    fn has(&self, part: u64) -> bool {
+        self.target.journal().is_some_and(|journal| journal.before().contains(part))
+    }
+
+    fn skip(&self, part: &VerifiedPart<'_>) -> Result<()> {
+        self.skip_part(part)
+    }
+
     fn part(&self, worker: &mut Worker<'_>, part: &VerifiedPart<'_>) -> Result<()> {
+        let mut links = Vec::new();
         for (placed, mine) in part.contents() {
             let entry = &placed.entry;
             let Some(path) = part.destination(entry) else { continue };
@@ -352,7 +380,11 @@ impl Sink for MountedSink<'_> {
                 EntryType::Symlink => {
                     for piece in mine {
                         if let PieceKind::Stored { range } = &piece.kind {
-                            self.defer_symlink(entry, path, part.bytes.get(range.clone()).unwrap_or_default())?;
+                            let text = part.bytes.get(range.clone()).unwrap_or_default();
+                            self.defer_symlink(entry, path, text)?;
+                            if self.target.journal().is_some() {
+                                links.push((entry.ordinal, text.to_vec()));
+                            }
                         }
                     }
                 }
@@ -362,7 +394,7 @@ impl Sink for MountedSink<'_> {
                 _ => {}
             }
         }
-        Ok(())
+        self.target.journal().map_or(Ok(()), |journal| journal.part_done(part.index, links))
     }
 }
 
@@ -414,6 +446,15 @@ impl MountedSink<'_> {
     }
 }
 
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+/// What is created is neither FIFO nor device.
+fn no_node() -> std::io::Result<(u32, u64)> {
+    Ok((0, 0))
+}
+
+pub(super) fn part_of(offset: u64) -> u64 {
+    offset / GRID
+}
+
+pub(super) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(|e| e.into_inner())
 }

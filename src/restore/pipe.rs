@@ -10,10 +10,11 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use super::fetch_directory::Archive;
+use super::identity::Identity;
 use super::mounted::{MountedSink, Parents, Worker};
 use super::report::Fetched;
 use super::selection::Selection;
-use super::target::Target;
+use super::target::{Prepared, Target, Wanted};
 use super::{Progress, Report, RestoreOptions, StopFlag, check_stop};
 use crate::error::{Error, Kind, Result};
 use crate::format::checksum::Crc32c;
@@ -51,7 +52,15 @@ pub fn restore(
     stop: &StopFlag,
 ) -> Result<Report> {
     let selection = Selection::by_name(&options.paths)?;
-    let target = Target::prepare(target, options.into_existing, false)?;
+    let wanted = Wanted {
+        identity: None,
+        root: None,
+        clears_acl: false,
+        into_existing: options.into_existing,
+        restart: options.restart,
+        room: &|| Ok(()),
+    };
+    let Prepared::Begun(target) = Target::prepare(target, &wanted)? else { return Ok(Report::default()) };
     let sink = MountedSink::for_stream(&target, options)?;
     let seen = Stream::new(input, &sink, &target, &selection)?.run(progress, stop)?;
     let data_end = seen.rest.data_end;
@@ -78,7 +87,7 @@ pub fn restore(
     let bytes = archive.source.len();
     report.fetched = Fetched { parts: archive.index.trailer.parts, bytes, ..Fetched::default() };
     let root = if selection.is_everything() { root } else { None };
-    target.complete(root.as_ref(), &archive.marker())?;
+    target.complete(root.as_ref(), Identity::new(&archive, options)?.marker(&report))?;
     Ok(report)
 }
 
@@ -122,7 +131,7 @@ impl<'a> Stream<'a> {
         target: &Target,
         selection: &'a Selection,
     ) -> Result<Self> {
-        let spool = || Spool::new(&target.state_directory(), SPOOL_MEMORY);
+        let spool = || Spool::new(target.state_directory(), SPOOL_MEMORY);
         Ok(Stream {
             input,
             sink,

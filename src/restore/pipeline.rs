@@ -94,8 +94,18 @@ pub trait Sink: Sync {
     /// directories first, parents before children. `link_target` is where the target of a hard link goes.
     fn entry(&self, entry: &Entry, destination: &[u8], link_target: Option<&[u8]>) -> Result<()>;
 
-    /// Called once when every entry has been announced; parts may still come.
-    fn announced(&self) -> Result<()> {
+    /// Called once when every entry has been announced and it is known how many parts are needed; parts may still come.
+    fn announced(&self, _parts: u64) -> Result<()> {
+        Ok(())
+    }
+
+    /// Whether an earlier run has put this part in place: then it is not fetched.
+    fn has(&self, _part: u64) -> bool {
+        false
+    }
+
+    /// Called once for every such part with a wanted entry; it comes without bytes and pieces.
+    fn skip(&self, _part: &VerifiedPart<'_>) -> Result<()> {
         Ok(())
     }
 
@@ -147,6 +157,7 @@ pub fn run<S: Sink>(
             archive,
             selection,
             options,
+            progress,
             stop,
             shared: &shared,
             sender,
@@ -260,6 +271,7 @@ struct Planner<'a> {
     archive: &'a Archive,
     selection: &'a Selection,
     options: &'a PipelineOptions,
+    progress: Progress<'a>,
     stop: &'a StopFlag,
     shared: &'a Shared,
     sender: Sender<Arrival>,
@@ -278,14 +290,14 @@ impl Planner<'_> {
         let archive = self.archive;
         archive.for_each_entry(|placed| {
             self.announce(sink, &placed.entry)?;
-            self.place(placed)
+            self.place(sink, placed)
         })?;
         self.requested.directory = self.begun.elapsed();
         if let Some(part) = self.part.take() {
-            self.part_complete(part)?;
+            self.part_complete(sink, part)?;
         }
         self.issue()?;
-        sink.announced()
+        sink.announced(self.requested.parts + self.requested.skipped)
     }
 
     fn announce<S: Sink>(&mut self, sink: &S, entry: &Entry) -> Result<()> {
@@ -304,19 +316,19 @@ impl Planner<'_> {
     }
 
     /// Adds an entry to every part it has a byte in.
-    fn place(&mut self, placed: PlacedEntry) -> Result<()> {
+    fn place<S: Sink>(&mut self, sink: &S, placed: PlacedEntry) -> Result<()> {
         let (first, last) = (placed.entry.header_offset / GRID, (placed.end - 1) / GRID);
         for index in first..last {
-            self.place_in(index, placed.clone())?;
+            self.place_in(sink, index, placed.clone())?;
         }
-        self.place_in(last, placed)
+        self.place_in(sink, last, placed)
     }
 
-    fn place_in(&mut self, index: u64, placed: PlacedEntry) -> Result<()> {
+    fn place_in<S: Sink>(&mut self, sink: &S, index: u64, placed: PlacedEntry) -> Result<()> {
         if self.part.as_ref().is_some_and(|part| part.index != index)
             && let Some(part) = self.part.take()
         {
-            self.part_complete(part)?;
+            self.part_complete(sink, part)?;
         }
         let part = self.part.get_or_insert_with(|| PartPlan { index, entries: Vec::new() });
         part.entries.push(placed);
@@ -324,7 +336,7 @@ impl Planner<'_> {
     }
 
     /// Collects complete parts to aligned requests.
-    fn part_complete(&mut self, mut part: PartPlan) -> Result<()> {
+    fn part_complete<S: Sink>(&mut self, sink: &S, mut part: PartPlan) -> Result<()> {
         // It grew by doubling and may wait for long.
         part.entries.shrink_to_fit();
         let per_request = self.options.parts_per_request.max(1);
@@ -334,6 +346,14 @@ impl Planner<'_> {
             self.selection.destination(entry).is_some() && (everything || entry.entry_type != EntryType::Directory)
         };
         if !part.entries.iter().any(|placed| needed(&placed.entry)) {
+            return Ok(());
+        }
+        if sink.has(part.index) {
+            let PartPlan { index, entries } = &part;
+            sink.skip(&VerifiedPart { index: *index, bytes: &[], entries, pieces: &[], selection: self.selection })?;
+            let range = self.archive.index.part_range(*index);
+            (self.progress)(range.end - range.start);
+            self.requested.skipped += 1;
             return Ok(());
         }
         let next = self.request.last().map(|last| last.index + 1);

@@ -9,6 +9,8 @@ use std::time::Duration;
 pub struct Fetched {
     pub parts: u64,
     pub bytes: u64,
+    /// Parts that were not fetched because an earlier run had put them in place.
+    pub skipped: u64,
     /// Time until the first part had been put in place.
     pub first_part: Duration,
     /// Time until the whole directory had been read.
@@ -39,6 +41,10 @@ pub struct Spent {
 #[derive(Debug, Clone, Default)]
 pub struct Report {
     pub fetched: Fetched,
+    /// The target was complete before: nothing was done.
+    pub was_complete: bool,
+    /// An unfinished restore was continued.
+    pub continued: bool,
     pub files: u64,
     pub directories: u64,
     pub symlinks: u64,

@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use super::fetch_directory::Archive;
 use crate::error::{Error, Kind, Result};
+use crate::format::checksum::crc32c;
 use crate::format::entry::{Entry, EntryType, check_path};
 
 /// Everything, or some paths with all that is below them. The directories above them come along.
@@ -60,6 +61,14 @@ impl Selection {
         Ok(Selection { prefixes, moved: HashMap::new() })
     }
 
+    /// The same text for the same selection, another for any other; empty for everything.
+    pub fn fingerprint(&self) -> String {
+        let mut prefixes = self.prefixes.clone();
+        prefixes.sort();
+        prefixes.dedup();
+        if prefixes.is_empty() { String::new() } else { format!("{:08x}", crc32c(&prefixes.join(&0))) }
+    }
+
     pub fn is_everything(&self) -> bool {
         self.prefixes.is_empty()
     }
@@ -110,6 +119,10 @@ mod tests {
         ] {
             assert_eq!(s.wants(path.as_bytes(), entry_type), wanted, "{path}");
         }
+        let again = Selection::by_name(&[b"c/".to_vec(), b"a/b".to_vec(), b"c".to_vec()]).unwrap();
+        assert_eq!(s.fingerprint(), again.fingerprint());
+        assert_ne!(s.fingerprint(), Selection::by_name(&[b"a".to_vec()]).unwrap().fingerprint());
+        assert_eq!(Selection::default().fingerprint(), "");
         assert!(Selection::by_name(&[b"../x".to_vec()]).is_err());
         assert!(Selection::by_name(&[b"/".to_vec()]).is_err());
     }

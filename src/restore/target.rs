@@ -1,101 +1,105 @@
-//! The directory that is restored into: what state it must be in, what it looks like meanwhile and afterwards.
+//! The directory that is restored into: what state it must be in to begin or to continue, and what it looks like
+//! meanwhile. Its end is in [`super::completion`].
 
 use std::fs;
 use std::io::ErrorKind;
-use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-use nix::fcntl::{Flock, FlockArg};
+use nix::errno::Errno;
+use nix::libc::{S_IFBLK, S_IFCHR, S_IFIFO, S_IFLNK, S_IFMT, S_IFREG};
+use nix::sys::stat::FileStat;
+use serde_json::Value;
 
+use super::checkpoint::Journal;
+use super::completion;
+use super::identity::Identity;
+use super::journal::Contents;
+use super::state::{Found, JournalFound, NOT_CONTENT, State};
 use crate::error::{Error, Kind, Result};
 use crate::format::Attributes;
 use crate::format::limits::COMPLETION_MARKER;
 use crate::linux::beneath::{self, Beneath};
-use crate::linux::{attributes, retry, retry_io, syncfs};
-
-/// Directory in the target that exists while a restore runs, and stays when it fails.
-pub const STATE_DIRECTORY: &str = ".burst";
+use crate::linux::lock::Lock;
+use crate::linux::{attributes, is_errno, remove, retry, retry_io};
 
 /// Default ACL of a directory: what is created in it gets it, and must not here.
-const DEFAULT_ACL: &str = "system.posix_acl_default";
+pub const DEFAULT_ACL: &str = "system.posix_acl_default";
+
+/// What is asked of a target.
+pub struct Wanted<'a> {
+    /// None for a stream, which cannot be continued and is not known before its end.
+    pub identity: Option<&'a Identity>,
+    /// Attributes that the target itself will get in the end.
+    pub root: Option<&'a Attributes>,
+    /// Removes what the target would hand down to what is created in it.
+    pub clears_acl: bool,
+    pub into_existing: bool,
+    pub restart: bool,
+    /// Fails if there is not room enough; asked before anything new is begun.
+    pub room: &'a dyn Fn() -> Result<()>,
+}
+
+pub enum Prepared {
+    Begun(Target),
+    /// It holds all of it already.
+    Complete,
+}
 
 pub struct Target {
-    path: PathBuf,
-    root: Beneath,
+    pub(super) path: PathBuf,
+    pub(super) root: Beneath,
+    state: State,
     /// Held as long as the restore runs.
-    _lock: Flock<fs::File>,
+    _lock: Lock,
+    journal: Option<Journal>,
     /// New files may not simply belong to this process: the target hands its group or ACL down.
     inherits: bool,
     into_existing: bool,
+    resumes: bool,
+    /// The target held other things before.
+    pub(super) held_others: bool,
 }
 
 impl Target {
-    /// Makes the target if it is absent, checks that it is empty (or may be merged into), and marks it as begun.
-    pub fn prepare(path: &Path, into_existing: bool, replaces_root: bool) -> Result<Target> {
+    /// Makes the target if it is absent, checks that it is empty (or may be merged into, or is an unfinished restore of
+    /// the same), and marks it as begun.
+    pub fn prepare(path: &Path, wanted: &Wanted<'_>) -> Result<Prepared> {
         let shown = path.display();
-        match retry_io(|| fs::DirBuilder::new().mode(0o700).create(path)) {
-            Ok(()) => {}
-            Err(e) if e.kind() == ErrorKind::AlreadyExists => {}
-            Err(e) => return Err(Error::io(format!("create the target {shown}"), e)),
-        }
-        let root = Beneath::open(path).map_err(|e| Error::io(format!("open the target {shown}"), e))?;
-        let state = path.join(STATE_DIRECTORY);
-        let first = || {
-            for entry in fs::read_dir(path)? {
-                let name = entry?.file_name();
-                // What mkfs.ext4 leaves in an empty file system.
-                if name != "lost+found" {
-                    return Ok(Some(name));
+        let open = || Beneath::open(path).map_err(|e| Error::io(format!("open the target {shown}"), e));
+        let root = match Beneath::open(path) {
+            Err(e) if e.kind() == ErrorKind::NotFound => {
+                (wanted.room)()?;
+                match retry_io(|| fs::DirBuilder::new().mode(0o700).create(path)) {
+                    Err(e) if e.kind() != ErrorKind::AlreadyExists => {
+                        return Err(Error::io(format!("create the target {shown}"), e));
+                    }
+                    _ => open()?,
                 }
             }
-            Ok(None)
+            _ => open()?,
         };
-        let occupied = retry_io(first).map_err(|e| Error::io(format!("list the target {shown}"), e))?;
-        let found = match retry_io(|| state.symlink_metadata()) {
-            Ok(found) => Some(found),
-            Err(e) if e.kind() == ErrorKind::NotFound => None,
-            Err(e) => return Err(Error::io(format!("look at {}", state.display()), e)),
-        };
-        if let Some(found) = found {
-            if !found.is_dir() {
-                let message = format!("the target {shown} has a {STATE_DIRECTORY} that is not a directory: remove it");
-                return Err(Error::new(Kind::TargetInUse, message));
+        let found = Found::look(&root, path)?;
+        if let Some(finishing) = &found.finishing {
+            let same = Identity::parse(finishing).filter(|found| wanted.identity.is_some_and(|w| w.is_done_by(found)));
+            if same.is_some() {
+                return finish_off(path, root, wanted, finishing);
             }
-            // A lock that is held says that a run is alive; otherwise one has failed or was killed.
-            drop(open_lock(&root, path)?);
-            if !into_existing {
+            if !wanted.restart || finishing["held_others"] != false {
+                let what = finishing["archive"].as_str().unwrap_or("an archive");
                 let message = format!(
-                    "the target {shown} holds an unfinished restore: empty it and try again (or use --into-existing to merge)"
+                    "the target {shown} holds all of {what} but for tidying up: restore that again to end it{}",
+                    if finishing["held_others"] == false { ", or empty the target with --restart" } else { "" }
                 );
                 return Err(Error::new(Kind::TargetInUse, message));
             }
-        } else if let Some(name) = occupied
-            && !into_existing
-        {
-            let message = format!(
-                "the target {shown} is not empty (it has {name:?}): choose another, or --into-existing to merge"
-            );
-            return Err(Error::new(Kind::TargetInUse, message));
+            State::make(&root, path)?;
         }
-        match retry_io(|| fs::DirBuilder::new().mode(0o700).create(&state)) {
-            Err(e) if e.kind() != ErrorKind::AlreadyExists => {
-                return Err(Error::io(format!("create {}", state.display()), e));
-            }
-            _ => {}
+        match State::open(&root, path)? {
+            Some(state) => unfinished(path, root, wanted, found, state),
+            None => untouched(path, root, wanted, found),
         }
-        let lock = open_lock(&root, path)?;
-        let _ = xattr_remove(&root, COMPLETION_MARKER);
-        if replaces_root {
-            let _ = xattr_remove(&root, DEFAULT_ACL);
-        }
-        let metadata = retry_io(|| fs::metadata(path)).map_err(|e| Error::io(format!("stat {shown}"), e))?;
-        let has_default_acl = attributes::list_xattrs(root.as_fd())
-            .map_err(|e| Error::io(format!("read the extended attributes of {shown}"), e))?
-            .iter()
-            .any(|(name, _)| name == DEFAULT_ACL.as_bytes());
-        let inherits = metadata.mode() & 0o2000 != 0 || has_default_acl;
-        Ok(Target { path: path.to_owned(), root, _lock: lock, inherits, into_existing })
     }
 
     pub fn path(&self) -> &Path {
@@ -103,8 +107,8 @@ impl Target {
     }
 
     /// Where temporary files may be made: on the disk that is being filled.
-    pub fn state_directory(&self) -> PathBuf {
-        self.path.join(STATE_DIRECTORY)
+    pub fn state_directory(&self) -> &Path {
+        self.state.path()
     }
 
     pub fn open_dir(&self, path: &[u8]) -> std::io::Result<OwnedFd> {
@@ -119,97 +123,198 @@ impl Target {
         self.into_existing
     }
 
-    /// Waits until everything is on the disk, ends the state of being restored, and marks the target as complete.
-    pub fn complete(self, root: Option<&Attributes>, marker: &serde_json::Value) -> Result<()> {
-        let shown = self.path.display().to_string();
-        let step =
-            |what: &str, result: std::io::Result<()>| result.map_err(|e| Error::io(format!("{what} {shown}"), e));
-        // The kernel reports here what went wrong while it wrote in the background.
-        step("write to disk", syncfs(self.root.as_fd()))?;
-        let state = self.state_directory();
-        retry_io(|| fs::remove_dir_all(&state)).map_err(|e| Error::io(format!("remove {}", state.display()), e))?;
-        if let Some(root) = root {
-            apply_root(&self.root, root).map_err(|e| Error::io(format!("set the attributes of {shown}"), e))?;
-        }
-        step("write to disk", syncfs(self.root.as_fd()))?;
-        // Last, when everything it speaks of is on the disk.
-        step("mark as complete", self.mark(&marker.to_string()))
+    /// Whether an earlier run of the same restore may have left something at any name.
+    pub fn resumes(&self) -> bool {
+        self.resumes
     }
 
-    fn mark(&self, marker: &str) -> std::io::Result<()> {
-        let fd = self.root.as_fd();
-        let set = || attributes::set_xattr(fd, COMPLETION_MARKER.as_bytes(), marker.as_bytes());
-        let marked = match set() {
-            // A user marks only what he may write; neither call changes the time of the directory.
-            Err(e) if e.kind() == ErrorKind::PermissionDenied => {
-                let mode = nix::sys::stat::fstat(fd)?.st_mode;
-                attributes::set_mode(fd, mode | 0o200)?;
-                let marked = set();
-                attributes::set_mode(fd, mode)?;
-                marked
-            }
-            marked => marked,
-        };
-        match marked {
-            // A file system without extended attributes has no marker.
-            Err(e) if e.kind() == ErrorKind::Unsupported => Ok(()),
-            Err(e) => Err(e),
-            Ok(()) => retry(|| nix::unistd::fsync(fd)).map_err(|errno| {
-                let _ = xattr_remove(&self.root, COMPLETION_MARKER);
-                errno.into()
-            }),
+    pub fn journal(&self) -> Option<&Journal> {
+        self.journal.as_ref()
+    }
+
+    /// Removes what stands at a name so that something new can be put there: a file or a link, never a directory. Of
+    /// an earlier run of the same restore also a FIFO or device like `new`, whose type and device number these are.
+    pub fn make_way(&self, dir: BorrowedFd<'_>, name: &[u8], new: (u32, u64)) -> std::io::Result<()> {
+        let FileStat { st_mode, st_rdev, .. } = beneath::stat(dir, name)?;
+        let mode = st_mode & S_IFMT;
+        let is_ours = self.resumes && matches!(mode, S_IFIFO | S_IFCHR | S_IFBLK) && new == (mode, st_rdev);
+        if mode == S_IFREG || mode == S_IFLNK || is_ours {
+            return beneath::unlink(dir, name);
         }
+        let what = "there is something that is neither a regular file nor a link";
+        Err(std::io::Error::new(ErrorKind::AlreadyExists, what))
     }
 }
 
-fn apply_root(target: &Beneath, root: &Attributes) -> std::io::Result<()> {
-    let fd = target.as_fd();
-    if nix::unistd::geteuid().is_root() {
-        attributes::set_owner(fd, root.uid, root.gid)?;
-    }
-    attributes::set_mode(fd, root.permissions)?;
-    for (name, value) in root.xattrs.iter().filter(|(name, _)| name != COMPLETION_MARKER.as_bytes()) {
-        if let Err(error) = attributes::set_xattr(fd, name, value)
-            && nix::unistd::geteuid().is_root()
-        {
-            return Err(error);
+/// A target without state directory.
+fn untouched(path: &Path, root: Beneath, wanted: &Wanted<'_>, found: Found) -> Result<Prepared> {
+    let shown = path.display();
+    if let Some(marker) = &found.marker {
+        let complete = Identity::parse(marker);
+        let same = complete.as_ref().is_some_and(|c| wanted.identity.is_some_and(|w| w.is_done_by(c)));
+        // Who emptied it wants it filled again.
+        let is_there = found.other.is_some() || marker["entries"] == 0;
+        if same && is_there {
+            return Ok(Prepared::Complete);
         }
-    }
-    attributes::set_times(fd, root.mtime.seconds, root.mtime.nanos)
-}
-
-fn open_lock(root: &Beneath, target: &Path) -> Result<Flock<fs::File>> {
-    let open = || {
-        let state = root.open_dir(STATE_DIRECTORY.as_bytes())?;
-        // Only its owner may hold it, or anyone could block restores.
-        beneath::open_own_file(state.as_fd(), b"lock", 0o600)
-    };
-    let shown = target.join(STATE_DIRECTORY).join("lock");
-    let file = match open() {
-        Ok(file) => fs::File::from(file),
-        Err(e) if matches!(e.raw_os_error(), Some(nix::libc::ELOOP | nix::libc::EINVAL | nix::libc::ENXIO)) => {
-            let message = format!("{} is not a file of a restore: remove it", shown.display());
+        if is_there && !wanted.into_existing {
+            let what = complete.map_or_else(|| "another archive".to_owned(), |c| c.shown());
+            let message = format!(
+                "the target {shown} is complete, and holds {what}: choose another, or --into-existing to merge"
+            );
             return Err(Error::new(Kind::TargetInUse, message));
         }
-        Err(e) => return Err(Error::io(format!("open {}", shown.display()), e)),
-    };
-    Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|_| in_use(target))
-}
-
-fn in_use(target: &Path) -> Error {
-    Error::new(Kind::TargetInUse, format!("another restore into {} is running", target.display()))
-}
-
-fn xattr_remove(target: &Beneath, name: &str) -> std::io::Result<()> {
-    attributes::remove_xattr(target.as_fd(), name.as_bytes())
-}
-
-/// Removes what stands at a name so that something new can be put there: a file or a link, never a directory.
-pub fn make_way(dir: std::os::fd::BorrowedFd<'_>, name: &[u8]) -> std::io::Result<()> {
-    use nix::libc::{S_IFLNK, S_IFMT, S_IFREG};
-    let mode = beneath::stat(dir, name)?.st_mode & S_IFMT;
-    if mode == S_IFREG || mode == S_IFLNK {
-        return beneath::unlink(dir, name);
     }
-    Err(std::io::Error::new(ErrorKind::AlreadyExists, "there is something that is neither a regular file nor a link"))
+    if let Some(name) = &found.other
+        && !wanted.into_existing
+    {
+        let message =
+            format!("the target {shown} is not empty (it has {name:?}): choose another, or --into-existing to merge");
+        return Err(Error::new(Kind::TargetInUse, message));
+    }
+    if !wanted.into_existing {
+        (wanted.room)()?;
+    }
+    // Never both at once: what is marked as complete and changed.
+    unmark(&root, path, &found)?;
+    let state = State::make(&root, path)?;
+    let lock = state.lock(path)?;
+    Opened { path, root, wanted, state, lock, held_others: found.other.is_some() }.begin()
+}
+
+/// A target with a state directory: a restore runs there, or was broken off.
+fn unfinished(path: &Path, root: Beneath, wanted: &Wanted<'_>, found: Found, state: State) -> Result<Prepared> {
+    let shown = path.display();
+    state.check_owner()?;
+    // A lock that is held says that a run is alive.
+    let lock = state.lock(path)?;
+    let held_others = state.held_others()?;
+    if wanted.restart {
+        if held_others && !wanted.into_existing {
+            let message = format!(
+                "the target {shown} held other things before the restore that is unfinished there, and --restart would \
+                 remove them: --restart --into-existing keeps them and begins anew"
+            );
+            return Err(Error::new(Kind::TargetInUse, message));
+        }
+        unmark(&root, path, &found)?;
+        // From here on nothing can be continued.
+        state.remove_journal()?;
+        if !held_others {
+            remove::remove_all_but(&root, &NOT_CONTENT)
+                .map_err(|e| Error::io(format!("empty the target {shown}"), e))?;
+            (wanted.room)()?;
+        }
+        return Opened { path, root, wanted, state, lock, held_others }.begin();
+    }
+    let why = match (state.read_journal()?, wanted.identity) {
+        (JournalFound::Readable(contents), Some(identity)) => match Identity::parse(&contents.header) {
+            Some(begun) => match identity.difference(&begun) {
+                Some(difference) => format!(" that cannot be continued: {difference}"),
+                None => {
+                    unmark(&root, path, &found)?;
+                    return Opened { path, root, wanted, state, lock, held_others }.resume(contents);
+                }
+            },
+            None => " of another version of burst".into(),
+        },
+        (JournalFound::Damaged, _) => ", and its journal is damaged".into(),
+        (_, None) => ", which a stream cannot continue".into(),
+        (JournalFound::Absent, _) => " that has no journal (from standard input?)".into(),
+    };
+    if found.other.is_some() {
+        let message = format!("the target {shown} holds an unfinished restore{why}: --restart begins anew");
+        return Err(Error::new(Kind::TargetInUse, message));
+    }
+    // Broken off before anything was created.
+    (wanted.room)()?;
+    unmark(&root, path, &found)?;
+    Opened { path, root, wanted, state, lock, held_others: false }.begin()
+}
+
+/// A target that may be begun or continued.
+struct Opened<'a> {
+    path: &'a Path,
+    root: Beneath,
+    wanted: &'a Wanted<'a>,
+    state: State,
+    lock: Lock,
+    held_others: bool,
+}
+
+impl Opened<'_> {
+    fn begin(self) -> Result<Prepared> {
+        if self.held_others {
+            self.state.say_that_it_held_others()?;
+        }
+        let journal = match self.wanted.identity {
+            Some(identity) => Some(Journal::begin(&self.state, identity)?),
+            None => {
+                self.state.remove_journal()?;
+                None
+            }
+        };
+        self.target(journal, false)
+    }
+
+    fn resume(self, contents: Contents) -> Result<Prepared> {
+        let journal = Journal::resume(&self.state, contents)?;
+        self.target(Some(journal), true)
+    }
+
+    fn target(self, journal: Option<Journal>, resumes: bool) -> Result<Prepared> {
+        let Opened { path, root, wanted, state, lock, held_others } = self;
+        if wanted.clears_acl {
+            let _ = attributes::remove_xattr(root.as_fd(), DEFAULT_ACL.as_bytes());
+        }
+        let failed = |what: &str, e| Error::io(format!("{what} {}", path.display()), e);
+        let mode = retry(|| nix::sys::stat::fstat(&root)).map_err(|e| failed("stat", e.into()))?.st_mode;
+        let has_default_acl = attributes::list_xattrs(root.as_fd())
+            .map_err(|e| failed("read the extended attributes of", e))?
+            .iter()
+            .any(|(name, _)| name == DEFAULT_ACL.as_bytes());
+        Ok(Prepared::Begun(Target {
+            path: path.to_owned(),
+            root,
+            state,
+            _lock: lock,
+            journal,
+            inherits: mode & 0o2000 != 0 || has_default_acl,
+            into_existing: wanted.into_existing,
+            resumes,
+            held_others,
+        }))
+    }
+}
+
+/// Everything is in place already, and only the end of the end is missing.
+fn finish_off(path: &Path, root: Beneath, wanted: &Wanted<'_>, finishing: &Value) -> Result<Prepared> {
+    let _lock = match State::open(&root, path)? {
+        Some(state) => {
+            state.check_owner()?;
+            Some(state.lock(path)?)
+        }
+        None => None,
+    };
+    completion::tidy_up(path, &root, wanted.root, finishing)?;
+    Ok(Prepared::Complete)
+}
+
+/// Takes the marks away from a target that is about to change, for good.
+fn unmark(root: &Beneath, path: &Path, found: &Found) -> Result<()> {
+    if found.marker.is_none() && found.finishing.is_none() {
+        return Ok(());
+    }
+    let remove = || {
+        for name in [COMPLETION_MARKER, crate::format::limits::FINISHING_MARKER] {
+            match completion::with_write_permission(root.as_fd(), || {
+                attributes::remove_xattr(root.as_fd(), name.as_bytes())
+            }) {
+                Err(e) if !is_errno(&e, &[Errno::ENODATA, Errno::EOPNOTSUPP]) => return Err(e),
+                _ => {}
+            }
+        }
+        Ok(retry(|| nix::unistd::fsync(root.as_fd()))?)
+    };
+    remove().map_err(|e| Error::io(format!("remove the mark of {}", path.display()), e))
 }

@@ -11,7 +11,7 @@ use nix::libc;
 
 use super::record::Stat;
 use crate::error::{Error, Kind, Result};
-use crate::format::limits::COMPLETION_MARKER;
+use crate::format::limits::{COMPLETION_MARKER, FINISHING_MARKER};
 use crate::format::{Attributes, Xattr};
 use crate::linux::attributes::{list_xattrs, list_xattrs_no_follow};
 use crate::linux::holes::data_extents_in;
@@ -131,6 +131,7 @@ fn attributes(stat: &Stat, xattrs: Vec<Xattr>) -> Attributes {
 /// `system.nfs4_acl`, `system.cifs_acl`.
 fn is_portable(name: &[u8]) -> bool {
     name != COMPLETION_MARKER.as_bytes()
+        && name != FINISHING_MARKER.as_bytes()
         && [&b"user."[..], b"trusted.", b"security.", b"system.posix_acl_"].iter().any(|space| name.starts_with(space))
 }
 
@@ -189,6 +190,7 @@ mod tests {
             ("system.posix_acl_access", true),
             ("btrfs.compression", false),
             (COMPLETION_MARKER, false),
+            (FINISHING_MARKER, false),
             ("system.nfs4_acl", false),
         ] {
             assert_eq!(is_portable(name.as_bytes()), kept, "{name}");

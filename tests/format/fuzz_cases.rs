@@ -28,6 +28,7 @@ fn all_checks_hold() {
             checks::frame(bytes);
             checks::fields(bytes);
             checks::differential(bytes);
+            checks::journal(bytes);
             seen += 1;
         });
     }

@@ -311,7 +311,7 @@ impl Sink for ImageSink<'_> {
     }
 
     /// The directories need nothing of the parts: they are written while those come.
-    fn announced(&self) -> Result<()> {
+    fn announced(&self, _parts: u64) -> Result<()> {
         super::finish::write_directories(self, self.stop)
     }
 

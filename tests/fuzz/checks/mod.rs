@@ -8,6 +8,7 @@ use burst::format::attributes::{AttributeList, encode_root, parse_root};
 use burst::format::stream_reader::{Event, StreamReader};
 use burst::format::zip::{central_directory, local_file_header};
 use burst::format::{Step, zstd_frame};
+use burst::restore::journal;
 
 pub use differential::differential;
 
@@ -109,5 +110,28 @@ pub fn fields(bytes: &[u8]) {
             encode_root(&root, &mut again);
             assert_eq!(parse_root(&again).as_ref(), Ok(&root));
         }
+    }
+}
+
+/// The journal of an unfinished restore: as it comes, behind checksums that are made right, and what is read of it
+/// written again. A journal that was cut short never says more.
+pub fn journal(bytes: &[u8]) {
+    let read = |mut bytes: &[u8]| journal::read(&mut bytes).expect("reading from memory does not fail");
+    let _ = read(bytes);
+    let sealed = reseal::journal(bytes);
+    let contents = read(&sealed).expect("the header is right");
+    assert!(contents.end as usize <= sealed.len());
+    assert_eq!(read(&sealed[..contents.end as usize]), Some(contents.clone()));
+    for (&part, &offset) in &contents.links {
+        assert!(contents.done.contains(part));
+        let mut record = &sealed[offset as usize..];
+        let links = journal::read_links(&mut record, contents.seed, offset).unwrap().expect("it was read before");
+        let mut again = Vec::new();
+        journal::encode(&journal::Record::Part { index: part, links }, contents.seed, offset, &mut again);
+        assert_eq!(again, sealed[offset as usize..][..again.len()]);
+    }
+    let half = contents.end as usize / 2;
+    if let Some(less) = read(&sealed[..half]) {
+        assert!(less.done.len() <= contents.done.len() && (less.end as usize) <= half);
     }
 }

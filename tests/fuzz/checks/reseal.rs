@@ -1,6 +1,7 @@
 //! Makes the checksums right again, as far as they can be found, so that what lies behind them is reached.
 
 use burst::format::checksum::crc32c;
+use burst::restore::journal::{encode_header, record_sum, seed};
 
 fn number<const N: usize>(bytes: &[u8], at: usize) -> Option<usize> {
     let mut le = [0; 8];
@@ -47,4 +48,25 @@ fn seal(bytes: &mut [u8]) -> Option<()> {
     }
     let crc = crc32c(bytes.get(trailer..directory - 12)?);
     put(bytes, Some(directory - 12), crc)
+}
+
+/// A journal whose records are these bytes, with lengths and checksums that are right.
+pub fn journal(mut bytes: &[u8]) -> Vec<u8> {
+    let mut out = encode_header("{}");
+    let seed = seed(&out);
+    while let Some((&[kind, length], rest)) = bytes.split_first_chunk() {
+        let (body, rest) = rest.split_at(rest.len().min(length.into()));
+        bytes = rest;
+        let mut record = (body.len() as u32).to_le_bytes().to_vec();
+        record.push(kind % 6);
+        record.extend_from_slice(body);
+        // A number with high bytes is rarely of use: of most only the first two stay.
+        if length % 4 != 0 {
+            record.iter_mut().skip(7).take(6).for_each(|byte| *byte = 0);
+        }
+        let sum = record_sum(seed, out.len() as u64, &record);
+        out.extend_from_slice(&record);
+        out.extend_from_slice(&sum.to_le_bytes());
+    }
+    out
 }

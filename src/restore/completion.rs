@@ -1,0 +1,114 @@
+//! The end of a restore, in an order that leaves after any crash either a target that is exactly as it should be and
+//! marked as complete, or one that says that it is not and that the same command finishes:
+//!
+//! 1. all content, links and attributes of directories; one checked syncfs;
+//! 2. `user.burst.finishing`, made durable: from here on nothing is fetched or written any more;
+//! 3. the state directory is removed, and the target itself gets its attributes; another checked syncfs;
+//! 4. `user.burst.restored` is set and `user.burst.finishing` removed.
+//!
+//! A target is complete if it has the first mark and not the second.
+
+use std::io::{self, ErrorKind};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::Path;
+
+use nix::errno::Errno;
+use serde_json::Value;
+
+use super::state::STATE_DIRECTORY;
+use super::target::Target;
+use crate::error::{Error, Result};
+use crate::format::Attributes;
+use crate::format::limits::{COMPLETION_MARKER, FINISHING_MARKER};
+use crate::linux::beneath::Beneath;
+use crate::linux::{attributes, is_errno, remove, retry, syncfs};
+
+impl Target {
+    /// Waits until everything is on the disk, ends the state of being restored, and marks the target as complete.
+    pub fn complete(self, root: Option<&Attributes>, mut marker: Value) -> Result<()> {
+        let failed = |what: &str, e| Error::io(format!("{what} {}", self.path.display()), e);
+        marker["held_others"] = self.held_others.into();
+        // The kernel reports here what went wrong while it wrote in the background.
+        syncfs(self.root.as_fd()).map_err(|e| failed("write to disk", e))?;
+        set_mark(&self.root, FINISHING_MARKER, &marker)
+            .and_then(|()| fsync(&self.root))
+            .map_err(|e| failed("mark as nearly complete", e))?;
+        tidy_up(&self.path, &self.root, root, &marker)
+    }
+}
+
+/// Steps 3 and 4; may be repeated.
+pub fn tidy_up(path: &Path, target: &Beneath, root: Option<&Attributes>, marker: &Value) -> Result<()> {
+    let shown = path.display();
+    let step = |what: &str, result: io::Result<()>| result.map_err(|e| Error::io(format!("{what} {shown}"), e));
+    let removed = match remove::remove_tree(target, STATE_DIRECTORY.as_bytes()) {
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(()),
+        removed => removed,
+    };
+    removed.map_err(|e| Error::io(format!("remove {shown}/{STATE_DIRECTORY}"), e))?;
+    if let Some(root) = root {
+        step("set the attributes of", apply_root(target, root))?;
+    }
+    step("write to disk", syncfs(target.as_fd()))?;
+    // Last, when everything it speaks of is on the disk.
+    let marked = set_mark(target, COMPLETION_MARKER, marker).and_then(|()| {
+        with_write_permission(target.as_fd(), || remove_mark(target, FINISHING_MARKER))?;
+        fsync(target).inspect_err(|_| {
+            let _ = set_mark(target, FINISHING_MARKER, marker);
+            let _ = remove_mark(target, COMPLETION_MARKER);
+        })
+    });
+    step("mark as complete", marked)
+}
+
+fn apply_root(target: &Beneath, root: &Attributes) -> io::Result<()> {
+    let fd = target.as_fd();
+    if nix::unistd::geteuid().is_root() {
+        attributes::set_owner(fd, root.uid, root.gid)?;
+    }
+    attributes::set_mode(fd, root.permissions)?;
+    let is_mark = |name: &[u8]| [COMPLETION_MARKER, FINISHING_MARKER].iter().any(|mark| name == mark.as_bytes());
+    for (name, value) in root.xattrs.iter().filter(|(name, _)| !is_mark(name)) {
+        if let Err(error) = attributes::set_xattr(fd, name, value)
+            && nix::unistd::geteuid().is_root()
+        {
+            return Err(error);
+        }
+    }
+    attributes::set_times(fd, root.mtime.seconds, root.mtime.nanos)
+}
+
+fn set_mark(target: &Beneath, name: &str, value: &Value) -> io::Result<()> {
+    let fd = target.as_fd();
+    let value = value.to_string();
+    match with_write_permission(fd, || attributes::set_xattr(fd, name.as_bytes(), value.as_bytes())) {
+        // A file system without extended attributes has no marks.
+        Err(e) if e.kind() == ErrorKind::Unsupported => Ok(()),
+        result => result,
+    }
+}
+
+fn remove_mark(target: &Beneath, name: &str) -> io::Result<()> {
+    match attributes::remove_xattr(target.as_fd(), name.as_bytes()) {
+        Err(e) if is_errno(&e, &[Errno::ENODATA, Errno::EOPNOTSUPP]) => Ok(()),
+        result => result,
+    }
+}
+
+/// A user marks only what he may write; none of these calls changes the time of the directory.
+pub fn with_write_permission(fd: BorrowedFd<'_>, act: impl Fn() -> io::Result<()>) -> io::Result<()> {
+    match act() {
+        Err(e) if e.kind() == ErrorKind::PermissionDenied => {
+            let mode = nix::sys::stat::fstat(fd)?.st_mode;
+            attributes::set_mode(fd, mode | 0o200)?;
+            let result = act();
+            attributes::set_mode(fd, mode)?;
+            result
+        }
+        result => result,
+    }
+}
+
+fn fsync(target: &Beneath) -> io::Result<()> {
+    Ok(retry(|| nix::unistd::fsync(target.as_fd()))?)
+}
