@@ -1,9 +1,10 @@
 //! `burst run`: carries out a job, with the same outcome at every boot.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, DirBuilder};
 use std::io::ErrorKind;
 use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, chown};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -15,7 +16,7 @@ use serde_json::{Value, json};
 use super::volume::{RootArgs, prepared_json, prepared_text};
 use super::{restore, signals};
 use crate::error::{Error, Kind, Result};
-use crate::format::limits::COMPLETION_MARKER;
+use crate::format::limits::{COMPLETION_MARKER, STATE_DIRECTORY};
 use crate::job::{Job, Owner, Sink, WAIT_SECONDS};
 use crate::linux::attributes::list_xattrs;
 use crate::restore::check_stop;
@@ -214,7 +215,8 @@ fn is_complete(path: &Path, source: &str) -> Result<bool> {
     let marker: Value = serde_json::from_slice(marker).unwrap_or_default();
     let found = marker.get("archive").and_then(Value::as_str).unwrap_or("an unknown archive");
     if found == Location::parse(source.as_ref())?.to_string() {
-        return Ok(true);
+        // What a crash right after the mark left behind, `burst restore` tidies up.
+        return Ok(fs::symlink_metadata(path.join(OsStr::from_bytes(STATE_DIRECTORY))).is_err());
     }
     let message = format!("{} holds {found}, and the job wants {source}: restore into another path", path.display());
     Err(Error::new(Kind::TargetInUse, message))
