@@ -192,6 +192,9 @@ def add_to_schema(image, schema):
     document["allOf"].append({"$ref": "#/$defs/cc_burst"})
     if document.get("additionalProperties") is False:
         document["properties"]["burst"] = {}
+    # The names that lists of modules may hold.
+    if "all_modules" in document["$defs"]:
+        document["$defs"]["all_modules"]["enum"].append("burst")
     write(schema, (json.dumps(document, indent=2) + "\n").encode())
     image.state["patched"] = digest(schema)
 
@@ -202,6 +205,8 @@ def without_burst(document):
         return None
     document["allOf"] = [each for each in document["allOf"] if each != {"$ref": "#/$defs/cc_burst"}]
     document.get("properties", {}).pop("burst", None)
+    modules = document["$defs"].get("all_modules", {}).get("enum", [])
+    modules[:] = [each for each in modules if each != "burst"]
     return json.dumps(document, indent=2) + "\n"
 
 
