@@ -39,6 +39,7 @@ FILES = {
     "schema/burst.json": SHARE + "/schema/burst.json",
     "systemd/burst-restore@.service": UNITS + "/burst-restore@.service",
     "systemd/burst-restore.target": UNITS + "/burst-restore.target",
+    "systemd/burst-attached.service": UNITS + "/burst-attached.service",
     "systemd/90-burst.rules": "usr/lib/udev/rules.d/90-burst.rules",
 }
 HOOK = f"""\
