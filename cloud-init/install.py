@@ -39,6 +39,7 @@ FILES = {
     "schema/burst.json": SHARE + "/schema/burst.json",
     "systemd/burst-restore@.service": UNITS + "/burst-restore@.service",
     "systemd/burst-restore.target": UNITS + "/burst-restore.target",
+    "systemd/burst-attached.service": UNITS + "/burst-attached.service",
     "systemd/90-burst.rules": "usr/lib/udev/rules.d/90-burst.rules",
 }
 HOOK = f"""\
@@ -192,6 +193,9 @@ def add_to_schema(image, schema):
     document["allOf"].append({"$ref": "#/$defs/cc_burst"})
     if document.get("additionalProperties") is False:
         document["properties"]["burst"] = {}
+    # The names that lists of modules may hold.
+    if "all_modules" in document["$defs"]:
+        document["$defs"]["all_modules"]["enum"].append("burst")
     write(schema, (json.dumps(document, indent=2) + "\n").encode())
     image.state["patched"] = digest(schema)
 
@@ -202,6 +206,8 @@ def without_burst(document):
         return None
     document["allOf"] = [each for each in document["allOf"] if each != {"$ref": "#/$defs/cc_burst"}]
     document.get("properties", {}).pop("burst", None)
+    modules = document["$defs"].get("all_modules", {}).get("enum", [])
+    modules[:] = [each for each in modules if each != "burst"]
     return json.dumps(document, indent=2) + "\n"
 
 

@@ -27,8 +27,7 @@ RECIPE = [
 CONFIGURATION = """\
 datasource_list: [Ec2]
 locale: false
-ssh_genkeytypes: []
-ssh_deletekeys: false
+ssh_genkeytypes: [ed25519]
 """
 
 

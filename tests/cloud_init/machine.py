@@ -158,10 +158,10 @@ CONFIGURATION = """\
 datasource_list: [NoCloud]
 datasource: {NoCloud: {fs_label: null}}
 network: {config: disabled}
-locale: false
 apt: {preserve_sources_list: true}
 preserve_hostname: true
 cloud_init_modules: [write-files]
+cloud_config_modules: [ssh-import-id, set-passwords, apt-configure, ntp, timezone, runcmd]
 cloud_final_modules: [scripts-user, final-message]
 """
 

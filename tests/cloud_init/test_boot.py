@@ -85,6 +85,8 @@ def test_boots(
     written = sorted(jobs, key=lambda name: jobs[name].stat().st_mtime_ns)
     assert written == ["named.json", "srv-late.json", "srv-versions.json", "srv-part.json", "data.json"]
     no_secrets(machine, result, status.out)
+    # What cloud-init says of keys that it does not know, older and newer versions.
+    assert "Invalid cloud-config" not in machine.logs() and "failed schema validation" not in machine.logs()
 
     # The second boot, with the archive there: only that is restored.
     before = {path: state_of(machine, path) for path in ("/srv/plain", "/srv/part")}

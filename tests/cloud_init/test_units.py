@@ -5,7 +5,7 @@ import re
 import pytest
 from machine import Machine
 
-UNITS = ("burst-restore@data.service", "burst-restore.target")
+UNITS = ("burst-restore@data.service", "burst-restore.target", "burst-attached.service")
 # In tenths, as systemd-analyze reckons; less is better. Mounting for all to see allows no better one.
 EXPOSURE = 50
 
@@ -43,7 +43,7 @@ def test_enabling(ready: Machine) -> None:
     """What `systemctl enable` makes of them: jobs belong to the target, the target to every boot."""
     ready.run("systemctl", "enable", "burst-restore@data.service")
     link = ready.path("/etc/systemd/system/burst-restore.target.wants/burst-restore@data.service")
-    assert str(link.readlink()) == "/usr/lib/systemd/system/burst-restore@.service" or link.is_symlink()
+    assert link.readlink().name == "burst-restore@.service"
     assert ready.run("systemctl", "is-enabled", "burst-restore.target").out.strip() == "enabled"
 
 

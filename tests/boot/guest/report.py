@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 LATE = ["vdd", "vol0aaaaaaaaaaaaaaaa", "Amazon Elastic Block Store"]
-WAIT = 600
+WAIT = 120
 
 
 def run(*command):
