@@ -13,7 +13,7 @@ from conftest import FULL, SEED
 from scene import COMPLETE, NOTHING, PATIENCE, UNFINISHED, Scene
 
 FICLONE = 0x40049409
-CUTS = 60 if FULL else 10
+CUTS = 60 if FULL else 5
 CUTS_OF_ONE_RUN = 5
 
 
