@@ -163,8 +163,9 @@ class Scene:
         return target
 
     def command(self, target: Path, *args: object) -> list[str]:
-        fixed = ["restore", "--json", "--checkpoint", CHECKPOINT, "--in-flight", "2"]
-        return [*fixed, *map(str, args), SOURCE, str(target)]
+        """With one request in flight, parts are done one after the other."""
+        in_flight = () if "--in-flight" in args else ("--in-flight", "2")
+        return ["restore", "--json", "--checkpoint", CHECKPOINT, *in_flight, *map(str, args), SOURCE, str(target)]
 
     def start(self, target: Path, *args: object) -> subprocess.Popen:
         self.runs += 1
@@ -178,7 +179,7 @@ class Scene:
         self.skipped += report.get("parts_there", 0)
         return done, report
 
-    def kill_after(self, target: Path, sent: int, how: int = signal.SIGKILL) -> tuple[int, str]:
+    def kill_after(self, target: Path, sent: int, how: int = signal.SIGKILL, *args: object) -> tuple[int, str]:
         """Starts a restore, and ends it when the server has been asked for so many bytes of parts."""
         ready = threading.Event()
         process: list[subprocess.Popen] = []
@@ -189,7 +190,7 @@ class Scene:
 
         with self.server.lock:
             self.server.sent, self.server.at = 0, (sent, end)
-        process.append(self.start(target))
+        process.append(self.start(target, *args))
         ready.set()
         _, err = process[0].communicate(timeout=PATIENCE)
         with self.server.lock:
