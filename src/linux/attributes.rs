@@ -54,9 +54,11 @@ pub fn set_xattr(fd: BorrowedFd<'_>, name: &[u8], value: &[u8]) -> io::Result<()
 /// Removes one extended attribute. ENODATA if there is none of that name.
 pub fn remove_xattr(fd: BorrowedFd<'_>, name: &[u8]) -> io::Result<()> {
     let name = CString::new(name)?;
-    // SAFETY: fremovexattr reads a NUL-terminated name, which is alive here.
-    let result = unsafe { libc::fremovexattr(fd.as_raw_fd(), name.as_ptr()) };
-    Ok(Errno::result(result).map(drop)?)
+    let remove = || {
+        // SAFETY: fremovexattr reads a NUL-terminated name, which is alive here.
+        Errno::result(unsafe { libc::fremovexattr(fd.as_raw_fd(), name.as_ptr()) })
+    };
+    Ok(retry(remove).map(drop)?)
 }
 
 /// [`set_owner`] for anything that has the name in `dir`.

@@ -113,7 +113,7 @@ pub fn read_own_file(dir: BorrowedFd<'_>, name: &[u8]) -> io::Result<OwnedFd> {
 fn open_own(dir: BorrowedFd<'_>, name: &[u8], access: OFlag, mode: u32) -> io::Result<OwnedFd> {
     let flags = access | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
     let file = retry(|| openat(dir, one_name(name)?, flags, permissions(mode)))?;
-    let stat = nix::sys::stat::fstat(&file)?;
+    let stat = retry(|| nix::sys::stat::fstat(&file))?;
     if stat.st_mode & libc::S_IFMT != libc::S_IFREG || stat.st_nlink != 1 {
         return Err(Errno::EINVAL.into());
     }

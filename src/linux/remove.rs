@@ -10,12 +10,12 @@ use nix::errno::Errno;
 
 use super::attributes::set_mode_at;
 use super::beneath::{self, Beneath};
-use super::is_errno;
+use super::{is_errno, retry_io};
 
 /// Removes everything in the directory `root` but the entries named in `keep`. Only one directory is open at a time,
 /// however deep the tree is. EXDEV where something is mounted, EBUSY for a file that something is mounted on.
 pub fn remove_all_but(root: &Beneath, keep: &[&[u8]]) -> io::Result<()> {
-    for (name, is_directory) in list(root.open_dir(b"")?)? {
+    for (name, is_directory) in list(root, b"")? {
         if keep.contains(&name.as_slice()) {
             continue;
         }
@@ -40,7 +40,7 @@ pub fn remove_tree(root: &Beneath, path: &[u8]) -> io::Result<()> {
         }
         let dir = open(root, &path)?;
         left.push((path.clone(), true));
-        for (name, is_directory) in list(dir.try_clone()?)? {
+        for (name, is_directory) in list(root, &path)? {
             if is_directory {
                 left.push(([&path[..], b"/", &name].concat(), false));
             } else {
@@ -72,35 +72,39 @@ fn open(root: &Beneath, path: &[u8]) -> io::Result<OwnedFd> {
 }
 
 /// Names, and whether each is a directory.
-fn list(dir: OwnedFd) -> io::Result<Vec<(Vec<u8>, bool)>> {
-    let handle = dir.try_clone()?;
-    let mut names = Vec::new();
-    for entry in Dir::from_fd(dir)?.iter() {
-        let entry = entry?;
-        let name = entry.file_name().to_bytes();
-        if name == b"." || name == b".." {
-            continue;
+fn list(root: &Beneath, path: &[u8]) -> io::Result<Vec<(Vec<u8>, bool)>> {
+    retry_io(|| {
+        let handle = root.open_dir_here(path)?;
+        let mut names = Vec::new();
+        for entry in Dir::from_fd(root.open_dir_here(path)?)?.iter() {
+            let entry = entry?;
+            let name = entry.file_name().to_bytes();
+            if name == b"." || name == b".." {
+                continue;
+            }
+            let is_directory = match entry.file_type() {
+                Some(kind) => kind == Type::Directory,
+                // Some file systems do not say.
+                None => beneath::stat(handle.as_fd(), name)?.st_mode & nix::libc::S_IFMT == nix::libc::S_IFDIR,
+            };
+            names.push((name.to_vec(), is_directory));
         }
-        let is_directory = match entry.file_type() {
-            Some(kind) => kind == Type::Directory,
-            // Some file systems do not say.
-            None => beneath::stat(handle.as_fd(), name)?.st_mode & nix::libc::S_IFMT == nix::libc::S_IFDIR,
-        };
-        names.push((name.to_vec(), is_directory));
-    }
-    Ok(names)
+        Ok(names)
+    })
 }
 
 /// The first name in the directory `root` that `skip` does not have.
 pub fn first_but(root: &Beneath, skip: &[&[u8]]) -> io::Result<Option<OsString>> {
-    for entry in Dir::from_fd(root.open_dir(b"")?)?.iter() {
-        let entry = entry?;
-        let name = entry.file_name().to_bytes();
-        if name != b"." && name != b".." && !skip.contains(&name) {
-            return Ok(Some(OsString::from_vec(name.to_vec())));
+    retry_io(|| {
+        for entry in Dir::from_fd(root.open_dir(b"")?)?.iter() {
+            let entry = entry?;
+            let name = entry.file_name().to_bytes();
+            if name != b"." && name != b".." && !skip.contains(&name) {
+                return Ok(Some(OsString::from_vec(name.to_vec())));
+            }
         }
-    }
-    Ok(None)
+        Ok(None)
+    })
 }
 
 fn split(path: &[u8]) -> (&[u8], &[u8]) {

@@ -122,9 +122,7 @@ impl Journal {
 
     /// Records a part whose content is completely written.
     pub fn part_done(&self, index: u64, links: Vec<LinkText>) -> Result<()> {
-        if let Some(error) = self.open().failed.take() {
-            return Err(error);
-        }
+        self.check()?;
         if index < journal::PARTS_MAX {
             self.append(&Record::Part { index, links })?;
             self.open().uncovered += 1;
@@ -167,10 +165,14 @@ impl Journal {
     /// Once all content is in place: the parts are all on record, or none is. Else a later run could find hard links to,
     /// and attributes of, a file that it knows only a part of.
     pub fn all_or_none(&self) -> Result<()> {
-        if let Some(error) = self.open().failed.take() {
-            return Err(error);
-        }
+        self.check()?;
         if self.open().covers_any { self.checkpoint() } else { Ok(()) }
+    }
+
+    /// The error of the thread that makes checkpoints.
+    fn check(&self) -> Result<()> {
+        let failed = self.open().failed.take();
+        failed.map_or(Ok(()), Err)
     }
 
     /// Makes durable what was put in place before this call, and says so. Nothing is done if there is nothing new.

@@ -99,7 +99,7 @@ fn remove_mark(target: &Beneath, name: &str) -> io::Result<()> {
 pub fn with_write_permission(fd: BorrowedFd<'_>, act: impl Fn() -> io::Result<()>) -> io::Result<()> {
     match act() {
         Err(e) if e.kind() == ErrorKind::PermissionDenied => {
-            let mode = nix::sys::stat::fstat(fd)?.st_mode;
+            let mode = retry(|| nix::sys::stat::fstat(fd))?.st_mode;
             attributes::set_mode(fd, mode | 0o200)?;
             let result = act();
             attributes::set_mode(fd, mode)?;

@@ -49,7 +49,7 @@ pub use verify::{VerifyReport, verify};
 
 use self::checkpoint::Journal;
 use self::identity::Identity;
-use self::target::{Prepared, Target, Wanted};
+use self::target::{Target, Wanted};
 use crate::error::{Error, Kind, Result};
 
 /// Called now and then with the number of archive bytes that were dealt with since the last call.
@@ -103,9 +103,8 @@ pub fn restore(
             false => Ok(()),
         },
     };
-    let target = match Target::prepare(target, &wanted)? {
-        Prepared::Begun(target) => target,
-        Prepared::Complete => return Ok(Report { was_complete: true, ..Report::default() }),
+    let Some(target) = Target::prepare(target, &wanted)? else {
+        return Ok(Report { was_complete: true, ..Report::default() });
     };
     let report = fill(archive, &target, &selection, options, progress, stop).inspect_err(|_| {
         // What is in place need not be fetched again. If that fails too, the first error is what matters.

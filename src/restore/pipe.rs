@@ -14,7 +14,7 @@ use super::identity::Identity;
 use super::mounted::{MountedSink, Parents, Worker};
 use super::report::Fetched;
 use super::selection::Selection;
-use super::target::{Prepared, Target, Wanted};
+use super::target::{Target, Wanted};
 use super::{Progress, Report, RestoreOptions, StopFlag, check_stop};
 use crate::error::{Error, Kind, Result};
 use crate::format::checksum::Crc32c;
@@ -60,7 +60,8 @@ pub fn restore(
         restart: options.restart,
         room: &|| Ok(()),
     };
-    let Prepared::Begun(target) = Target::prepare(target, &wanted)? else { return Ok(Report::default()) };
+    // A stream is not known to be what is there already.
+    let Some(target) = Target::prepare(target, &wanted)? else { return Ok(Report::default()) };
     let sink = MountedSink::for_stream(&target, options)?;
     let seen = Stream::new(input, &sink, &target, &selection)?.run(progress, stop)?;
     let data_end = seen.rest.data_end;

@@ -41,12 +41,6 @@ pub struct Wanted<'a> {
     pub room: &'a dyn Fn() -> Result<()>,
 }
 
-pub enum Prepared {
-    Begun(Target),
-    /// It holds all of it already.
-    Complete,
-}
-
 pub struct Target {
     pub(super) path: PathBuf,
     pub(super) root: Beneath,
@@ -64,8 +58,8 @@ pub struct Target {
 
 impl Target {
     /// Makes the target if it is absent, checks that it is empty (or may be merged into, or is an unfinished restore of
-    /// the same), and marks it as begun.
-    pub fn prepare(path: &Path, wanted: &Wanted<'_>) -> Result<Prepared> {
+    /// the same), and marks it as begun. None if it holds all of that already.
+    pub fn prepare(path: &Path, wanted: &Wanted<'_>) -> Result<Option<Target>> {
         let shown = path.display();
         let open = || Beneath::open(path).map_err(|e| Error::io(format!("open the target {shown}"), e));
         let root = match Beneath::open(path) {
@@ -147,7 +141,7 @@ impl Target {
 }
 
 /// A target without state directory.
-fn untouched(path: &Path, root: Beneath, wanted: &Wanted<'_>, found: Found) -> Result<Prepared> {
+fn untouched(path: &Path, root: Beneath, wanted: &Wanted<'_>, found: Found) -> Result<Option<Target>> {
     let shown = path.display();
     if let Some(marker) = &found.marker {
         let complete = Identity::parse(marker);
@@ -155,7 +149,7 @@ fn untouched(path: &Path, root: Beneath, wanted: &Wanted<'_>, found: Found) -> R
         // Who emptied it wants it filled again.
         let is_there = found.other.is_some() || marker["entries"] == 0;
         if same && is_there {
-            return Ok(Prepared::Complete);
+            return Ok(None);
         }
         if is_there && !wanted.into_existing {
             let what = complete.map_or_else(|| "another archive".to_owned(), |c| c.shown());
@@ -183,7 +177,7 @@ fn untouched(path: &Path, root: Beneath, wanted: &Wanted<'_>, found: Found) -> R
 }
 
 /// A target with a state directory: a restore runs there, or was broken off.
-fn unfinished(path: &Path, root: Beneath, wanted: &Wanted<'_>, found: Found, state: State) -> Result<Prepared> {
+fn unfinished(path: &Path, root: Beneath, wanted: &Wanted<'_>, found: Found, state: State) -> Result<Option<Target>> {
     let shown = path.display();
     state.check_owner()?;
     // A lock that is held says that a run is alive.
@@ -243,7 +237,7 @@ struct Opened<'a> {
 }
 
 impl Opened<'_> {
-    fn begin(self) -> Result<Prepared> {
+    fn begin(self) -> Result<Option<Target>> {
         if self.held_others {
             self.state.say_that_it_held_others()?;
         }
@@ -257,12 +251,12 @@ impl Opened<'_> {
         self.target(journal, false)
     }
 
-    fn resume(self, contents: Contents) -> Result<Prepared> {
+    fn resume(self, contents: Contents) -> Result<Option<Target>> {
         let journal = Journal::resume(&self.state, contents)?;
         self.target(Some(journal), true)
     }
 
-    fn target(self, journal: Option<Journal>, resumes: bool) -> Result<Prepared> {
+    fn target(self, journal: Option<Journal>, resumes: bool) -> Result<Option<Target>> {
         let Opened { path, root, wanted, state, lock, held_others } = self;
         if wanted.clears_acl {
             let _ = attributes::remove_xattr(root.as_fd(), DEFAULT_ACL.as_bytes());
@@ -273,7 +267,7 @@ impl Opened<'_> {
             .map_err(|e| failed("read the extended attributes of", e))?
             .iter()
             .any(|(name, _)| name == DEFAULT_ACL.as_bytes());
-        Ok(Prepared::Begun(Target {
+        Ok(Some(Target {
             path: path.to_owned(),
             root,
             state,
@@ -288,7 +282,7 @@ impl Opened<'_> {
 }
 
 /// Everything is in place already, and only the end of the end is missing.
-fn finish_off(path: &Path, root: Beneath, wanted: &Wanted<'_>, finishing: &Value) -> Result<Prepared> {
+fn finish_off(path: &Path, root: Beneath, wanted: &Wanted<'_>, finishing: &Value) -> Result<Option<Target>> {
     let _lock = match State::open(&root, path)? {
         Some(state) => {
             state.check_owner()?;
@@ -297,7 +291,7 @@ fn finish_off(path: &Path, root: Beneath, wanted: &Wanted<'_>, finishing: &Value
         None => None,
     };
     completion::tidy_up(path, &root, wanted.root, finishing)?;
-    Ok(Prepared::Complete)
+    Ok(None)
 }
 
 /// Takes the marks away from a target that is about to change, for good.

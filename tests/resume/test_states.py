@@ -39,7 +39,7 @@ def wait_for(condition: Callable[[], bool], process: subprocess.Popen) -> None:
 
 def broken_off(scene: Scene, target: Path, sent: int = HALF) -> dict:
     """A restore that was stopped by SIGTERM: its status, with at least a part."""
-    code, err = scene.kill_after(target, sent, signal.SIGTERM)
+    code, err = scene.kill_after(target, sent, signal.SIGTERM, "--in-flight", "1")
     assert code == 143, (code, err)
     code, status = scene.status(target)
     assert code == UNFINISHED and status["parts_done"] > 0, status

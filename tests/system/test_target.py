@@ -72,9 +72,11 @@ def test_unfinished(made: Archives, target: Path, tmp: Path):
     burst("restore", tmp / "damaged", target, code=13)
     assert (target / ".burst").is_dir()
     assert MARKER not in os.listxattr(target)
-    done = burst("restore", made.archive("kinds"), target, code=19)
-    assert "unfinished" in done.err
-    burst("restore", "--into-existing", made.archive("kinds"), target)
+    for options in ((), ("--into-existing",)):
+        done = burst("restore", *options, made.archive("empty"), target, code=19)
+        assert "unfinished" in done.err and "--restart" in done.err
+    # The archive as it should be: what is in place is right, and what was damaged is not.
+    burst("restore", made.archive("kinds"), target)
     assert not (target / ".burst").exists()
     assert MARKER in os.listxattr(target)
 
