@@ -2,10 +2,9 @@
 """Waits until `burst status` finds all restores complete, then lets this instance into service.
 
 Runs as a user script, after cloud-init's modules. If it does not succeed in time, the lifecycle hook's default holds:
-the instance is replaced. Only what each machine with cloud-init has is used: Python without packages.
+the instance is replaced. Only what each machine with cloud-init has is used: Python (3.6 or later) without packages.
 """
 
-import datetime
 import hashlib
 import hmac
 import json
@@ -36,9 +35,9 @@ def metadata_token():
         return response.read().decode()
 
 
-def signed(url, body, region, credentials, now):
+def signed(url, body, region, credentials):
     """Headers of a POST with AWS signature version 4."""
-    stamp = now.strftime("%Y%m%dT%H%M%SZ")
+    stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
     scope = f"{stamp[:8]}/{region}/autoscaling/aws4_request"
     headers = {
         "content-type": "application/x-www-form-urlencoded; charset=utf-8",
@@ -78,7 +77,7 @@ def complete():
     }
     url = os.environ.get("BURST_AUTOSCALING", f"https://autoscaling.{region}.{domain}") + "/"
     body = urllib.parse.urlencode(action).encode()
-    headers = signed(url, body, region, credentials, datetime.datetime.now(datetime.UTC))
+    headers = signed(url, body, region, credentials)
     with urllib.request.urlopen(urllib.request.Request(url, body, headers), timeout=30) as response:
         response.read()
 
