@@ -1,10 +1,7 @@
 //! `burst run`: carries out a job, with the same outcome at every boot.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::fs::{self, DirBuilder};
-use std::io::ErrorKind;
-use std::os::fd::AsFd;
-use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, chown};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -16,10 +13,8 @@ use serde_json::{Value, json};
 use super::volume::{RootArgs, prepared_json, prepared_text};
 use super::{restore, signals};
 use crate::error::{Error, Kind, Result};
-use crate::format::limits::{COMPLETION_MARKER, STATE_DIRECTORY};
 use crate::job::{Job, Owner, Sink, WAIT_SECONDS};
-use crate::linux::attributes::list_xattrs;
-use crate::restore::check_stop;
+use crate::restore::{Status, check_stop, status};
 use crate::store::Location;
 use crate::volume::content::{new_uuid, show_uuid};
 use crate::volume::prepare::{State, choose, mount_chosen};
@@ -204,19 +199,11 @@ fn restored(job: &Job, args: &RunArgs, flags: &[OsString], target: Option<&Path>
 /// # Errors
 /// [`Kind::TargetInUse`] if it was another one.
 fn is_complete(path: &Path, source: &str) -> Result<bool> {
-    let attributes = match fs::File::open(path).and_then(|target| list_xattrs(target.as_fd())) {
-        Ok(attributes) => attributes,
-        Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::Unsupported) => return Ok(false),
-        Err(e) => return Err(Error::io(format!("read the extended attributes of {}", path.display()), e)),
-    };
-    let Some((_, marker)) = attributes.iter().find(|(name, _)| name == COMPLETION_MARKER.as_bytes()) else {
-        return Ok(false);
-    };
-    let marker: Value = serde_json::from_slice(marker).unwrap_or_default();
+    // An unfinished one, `burst restore` continues or refuses.
+    let Status::Complete(marker) = status(path)? else { return Ok(false) };
     let found = marker.get("archive").and_then(Value::as_str).unwrap_or("an unknown archive");
     if found == Location::parse(source.as_ref())?.to_string() {
-        // What a crash right after the mark left behind, `burst restore` tidies up.
-        return Ok(fs::symlink_metadata(path.join(OsStr::from_bytes(STATE_DIRECTORY))).is_err());
+        return Ok(true);
     }
     let message = format!("{} holds {found}, and the job wants {source}: restore into another path", path.display());
     Err(Error::new(Kind::TargetInUse, message))

@@ -10,8 +10,6 @@ import pytest
 from conftest import ROOT, VARIABLES, old_copy
 from machine import Machine
 
-pytestmark = pytest.mark.skipif(not (ROOT / "cloud-init").exists(), reason="this tree has no cloud-init module")
-
 
 @pytest.fixture(scope="module")
 def built(packer, moto, tmp_path_factory):
