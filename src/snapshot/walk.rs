@@ -11,6 +11,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use walkdir::WalkDir;
+
 use super::area::{self, AREA};
 use super::record::{Record, Source, Stat};
 use super::selection::{Selection, Verdict};
@@ -130,8 +132,8 @@ struct Level {
 }
 
 impl Walker<'_, '_> {
-    /// A source and everything below it. (The crate walkdir does not open what it does not go down into only where
-    /// it decides that itself, and what is mounted must not even be opened.)
+    /// A source and everything below it, directory by directory: what is mounted must not even be opened, and a walk of
+    /// the whole would open a directory before it asks whether to go down into it.
     fn source(&mut self, index: usize) -> Result<()> {
         let Some(source) = self.walked.sources.get(index).cloned() else { return Ok(()) };
         let place = (index, &source);
@@ -264,19 +266,14 @@ impl Walker<'_, '_> {
 
     /// The names in a directory, in order; None if it has vanished.
     fn list(&mut self, source: &Source, path: PathBuf) -> Result<Option<Level>> {
-        let read = |directory: &Path| -> io::Result<Vec<(OsString, bool)>> {
-            let entry = |entry: io::Result<fs::DirEntry>| {
-                let entry = entry?;
-                Ok((entry.file_name(), entry.file_type().is_ok_and(|kind| kind.is_dir())))
-            };
-            fs::read_dir(directory)?.map(entry).collect()
-        };
-        match read(&beneath(&source.base, &path)) {
-            Ok(mut names) => {
-                names.sort_unstable();
-                Ok(Some(Level { path, names: names.into_iter() }))
-            }
-            Err(error) => self.vanished_or(&beneath(&source.shown, &path), error).map(|()| None),
+        let directory = WalkDir::new(beneath(&source.base, &path)).min_depth(1).max_depth(1).sort_by_file_name();
+        let names = directory.into_iter().map(|entry| {
+            let entry = entry?;
+            Ok((entry.file_name().to_owned(), entry.file_type().is_dir()))
+        });
+        match names.collect::<walkdir::Result<Vec<_>>>() {
+            Ok(names) => Ok(Some(Level { path, names: names.into_iter() })),
+            Err(error) => self.vanished_or(&beneath(&source.shown, &path), error.into()).map(|()| None),
         }
     }
 
