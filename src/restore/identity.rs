@@ -90,10 +90,12 @@ impl Identity {
         value.to_string()
     }
 
-    /// The completion marker of a target.
-    pub fn marker(&self, report: &Report) -> Value {
+    /// The completion marker of a target. With the whole archive, it speaks of what the archive's trailer counts as
+    /// content: also the texts of links.
+    pub fn marker(&self, report: &Report, archive: &Archive) -> Value {
         let entries = report.files + report.directories + report.symlinks + report.hard_links + report.nodes;
-        self.marker_of(entries, report.content_bytes)
+        let is_whole = self.selection.is_empty();
+        self.marker_of(entries, if is_whole { archive.index.trailer.content_bytes } else { report.content_bytes })
     }
 
     pub fn marker_of(&self, entries: u64, content_bytes: u64) -> Value {

@@ -110,7 +110,7 @@ pub fn restore(
         // What is in place need not be fetched again. If that fails too, the first error is what matters.
         let _ = target.journal().map_or(Ok(()), Journal::checkpoint);
     })?;
-    target.complete(root.as_ref(), identity.marker(&report))?;
+    target.complete(root.as_ref(), identity.marker(&report, archive))?;
     Ok(report)
 }
 

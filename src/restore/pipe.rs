@@ -88,7 +88,7 @@ pub fn restore(
     let bytes = archive.source.len();
     report.fetched = Fetched { parts: archive.index.trailer.parts, bytes, ..Fetched::default() };
     let root = if selection.is_everything() { root } else { None };
-    target.complete(root.as_ref(), Identity::new(&archive, options)?.marker(&report))?;
+    target.complete(root.as_ref(), Identity::new(&archive, options)?.marker(&report, &archive))?;
     Ok(report)
 }
 

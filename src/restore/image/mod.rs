@@ -176,7 +176,9 @@ fn root_inode(archive: &Archive, created: Time) -> Result<Inode> {
 /// As a restore into a directory would leave it.
 fn marker(archive: &Archive) -> serde_json::Value {
     let t = &archive.index.trailer;
-    super::identity::Identity::of_archive(archive).marker_of(t.entries, t.content_bytes)
+    let mut marker = super::identity::Identity::of_archive(archive).marker_of(t.entries, t.content_bytes);
+    marker["held_others"] = false.into();
+    marker
 }
 
 fn identity(options: &ImageOptions, created: Time) -> Result<Identity> {
