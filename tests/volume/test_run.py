@@ -165,7 +165,7 @@ def test_waits(machine: Machine, made: Archives, listed: Listed, job, loop, tmp:
 
 def test_unfinished(made: Archives, listed: Listed, job, loop, tmp: Path):
     """Killed after some files: the next run goes on."""
-    disk, at = loop(), tmp / "data"
+    disk, at = loop(mib=600), tmp / "data"
     file = job(source=made.archive("boundaries"), path=at, device=disk.device)
     # So that the writes that are counted are not those of mkfs.btrfs.
     burst("volume", "prepare", disk.device, "--mount", at)
