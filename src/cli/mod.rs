@@ -23,8 +23,6 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::error::Kind;
-
 /// Restores one S3 object to a file tree on BTRFS as fast as the hardware allows, and makes such objects.
 #[derive(Debug, Parser)]
 #[command(name = "burst", version, max_term_width = 100, after_help = exit_code::HELP)]
@@ -53,7 +51,10 @@ pub fn main() -> ExitCode {
     let result = match cli.command {
         Command::Restore(args) => restore::run(args),
         Command::Plan(args) => plan::run(args),
-        Command::Status(args) => status::run(args),
+        Command::Status(args) => match status::run(args) {
+            Ok(code) => return code,
+            Err(error) => Err(error),
+        },
         Command::Snapshot(args) => snapshot::run(args),
         Command::Ls(args) => ls::run(args),
         Command::Verify(args) => verify::run(args),
@@ -64,10 +65,7 @@ pub fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // A state that is asked for was told already.
-            if !matches!(error.kind(), Kind::Incomplete) {
-                eprintln!("burst: {error}");
-            }
+            eprintln!("burst: {error}");
             ExitCode::from(error.kind().exit_code())
         }
     }

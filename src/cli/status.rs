@@ -1,6 +1,7 @@
 //! `burst status`: is a target complete, unfinished, or was nothing restored there?
 
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 use clap::Args;
 use serde_json::{Value, json};
@@ -25,7 +26,8 @@ pub struct StatusArgs {
     json: bool,
 }
 
-pub fn run(args: StatusArgs) -> Result<()> {
+/// Unfinished is an answer and no error: only the exit code says more than what is printed.
+pub fn run(args: StatusArgs) -> Result<ExitCode> {
     let shown = args.target.display();
     let found = status(&args.target)?;
     if args.json {
@@ -38,8 +40,8 @@ pub fn run(args: StatusArgs) -> Result<()> {
         }
     }
     match found {
-        Status::Complete(_) => Ok(()),
-        Status::Unfinished(_) => Err(Error::new(Kind::Incomplete, format!("{shown}: unfinished"))),
+        Status::Complete(_) => Ok(ExitCode::SUCCESS),
+        Status::Unfinished(_) => Ok(ExitCode::from(Kind::Incomplete.exit_code())),
         Status::Nothing => Err(Error::new(Kind::NotFound, format!("{shown}: nothing was restored here"))),
     }
 }

@@ -97,6 +97,14 @@ def test_sink_device(made: Archives, listed: Listed, job, loop, tmp: Path):
     assert other.digest() == before
 
 
+def test_sink_device_is_not_for_a_volume_without_a_restore(made: Archives, job, loop, tmp: Path):
+    """Its file system would have to be written over; the exit code does not come without a word."""
+    disk, at = loop(), tmp / "data"
+    burst("volume", "prepare", disk.device, "--label", "data", "--mount", at)
+    file = job(source=made.archive("kinds"), path=at, device=disk.device, sink="device", label="data")
+    assert "without a complete restore" in burst("run", file, code=21).err
+
+
 def test_sink_device_takes_one_disk(machine: Machine, made: Archives, job, loop, tmp: Path):
     disks = [loop(), loop()]
     for n, disk in enumerate(disks):
