@@ -140,7 +140,7 @@ pub fn check_path(path: &[u8]) -> Result<()> {
         return refuse("is absolute");
     }
     let mut components = path.split(|&b| b == b'/');
-    if components.clone().next() == Some(STATE_DIRECTORY) {
+    if components.clone().next() == Some(STATE_DIRECTORY.as_bytes()) {
         return refuse("begins with .burst, which is reserved for the restorer's state");
     }
     if components.any(|c| matches!(c, b"" | b"." | b"..")) {

@@ -46,5 +46,11 @@ pub const COMPLETION_MARKER: &str = "user.burst.restored";
 /// The same while only tidying up is left: all content is there, and the mark comes next. No archive carries it on either.
 pub const FINISHING_MARKER: &str = "user.burst.finishing";
 
-/// Name reserved in the root for the restorer's own state.
-pub const STATE_DIRECTORY: &[u8] = b".burst";
+/// Whether an extended attribute is one of these marks.
+pub fn is_marker(name: &[u8]) -> bool {
+    [COMPLETION_MARKER, FINISHING_MARKER].iter().any(|mark| name == mark.as_bytes())
+}
+
+/// Name reserved in the root for the restorer's own state: a directory in the target that exists while a restore runs, and
+/// stays when it fails.
+pub const STATE_DIRECTORY: &str = ".burst";

@@ -125,7 +125,6 @@ impl Journal {
         self.check()?;
         if index < journal::PARTS_MAX {
             self.append(&Record::Part { index, links })?;
-            self.open().uncovered += 1;
         }
         Ok(())
     }
@@ -200,6 +199,7 @@ impl Journal {
         let mut open = self.open();
         let offset = open.written + open.buffer.len() as u64;
         journal::encode(record, self.seed, offset, &mut open.buffer);
+        open.uncovered += u64::from(matches!(record, Record::Part { .. }));
         if open.buffer.len() >= BUFFER { self.flush(&mut open) } else { Ok(()) }
     }
 

@@ -15,25 +15,23 @@ use std::path::Path;
 use nix::errno::Errno;
 use serde_json::Value;
 
-use super::state::STATE_DIRECTORY;
 use super::target::Target;
 use crate::error::{Error, Result};
 use crate::format::Attributes;
-use crate::format::limits::{COMPLETION_MARKER, FINISHING_MARKER};
+use crate::format::limits::{COMPLETION_MARKER, FINISHING_MARKER, STATE_DIRECTORY, is_marker};
 use crate::linux::beneath::Beneath;
 use crate::linux::{attributes, is_errno, remove, retry, syncfs};
 
 impl Target {
     /// Waits until everything is on the disk, ends the state of being restored, and marks the target as complete.
-    pub fn complete(self, root: Option<&Attributes>, mut marker: Value) -> Result<()> {
+    pub fn complete(self, root: Option<&Attributes>, marker: &Value) -> Result<()> {
         let failed = |what: &str, e| Error::io(format!("{what} {}", self.path.display()), e);
-        marker["held_others"] = self.held_others.into();
         // The kernel reports here what went wrong while it wrote in the background.
         syncfs(self.root.as_fd()).map_err(|e| failed("write to disk", e))?;
-        set_mark(&self.root, FINISHING_MARKER, &marker)
+        set_mark(&self.root, FINISHING_MARKER, marker)
             .and_then(|()| fsync(&self.root))
             .map_err(|e| failed("mark as nearly complete", e))?;
-        tidy_up(&self.path, &self.root, root, &marker)
+        tidy_up(&self.path, &self.root, root, marker)
     }
 }
 
@@ -67,8 +65,7 @@ fn apply_root(target: &Beneath, root: &Attributes) -> io::Result<()> {
         attributes::set_owner(fd, root.uid, root.gid)?;
     }
     attributes::set_mode(fd, root.permissions)?;
-    let is_mark = |name: &[u8]| [COMPLETION_MARKER, FINISHING_MARKER].iter().any(|mark| name == mark.as_bytes());
-    for (name, value) in root.xattrs.iter().filter(|(name, _)| !is_mark(name)) {
+    for (name, value) in root.xattrs.iter().filter(|(name, _)| !is_marker(name)) {
         if let Err(error) = attributes::set_xattr(fd, name, value)
             && nix::unistd::geteuid().is_root()
         {

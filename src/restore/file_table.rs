@@ -24,19 +24,17 @@ pub struct FileTable {
 }
 
 impl FileTable {
-    /// The open file of an entry; `open` is called for the first part only. An earlier run had `before` of its parts.
-    pub fn get<E>(
-        &self,
-        ordinal: u64,
-        before: u64,
-        open: impl FnOnce() -> Result<OwnedFd, E>,
-    ) -> Result<Arc<OpenFile>, E> {
+    /// The open file of an entry; `open` is called for the first part only. It also tells how many of the parts an
+    /// earlier run has put in place.
+    pub fn get<E>(&self, ordinal: u64, open: impl FnOnce() -> Result<(OwnedFd, u64), E>) -> Result<Arc<OpenFile>, E> {
         let mut slots = self.slots.lock().unwrap_or_else(|e| e.into_inner());
-        let slot = slots.entry(ordinal).or_insert_with(|| Slot { file: None, parts_done: before });
+        let slot = slots.entry(ordinal).or_default();
         match &slot.file {
             Some(file) => Ok(file.clone()),
             None => {
-                let file = Arc::new(OpenFile { fd: open()?, writing: Mutex::new(()) });
+                let (fd, before) = open()?;
+                let file = Arc::new(OpenFile { fd, writing: Mutex::new(()) });
+                slot.parts_done += before;
                 slot.file = Some(file.clone());
                 Ok(file)
             }

@@ -92,17 +92,20 @@ impl Identity {
 
     /// The completion marker of a target. With the whole archive, it speaks of what the archive's trailer counts as
     /// content: also the texts of links.
-    pub fn marker(&self, report: &Report, archive: &Archive) -> Value {
+    pub fn marker(&self, report: &Report, archive: &Archive, held_others: bool) -> Value {
         let entries = report.files + report.directories + report.symlinks + report.hard_links + report.nodes;
         let is_whole = self.selection.is_empty();
-        self.marker_of(entries, if is_whole { archive.index.trailer.content_bytes } else { report.content_bytes })
+        let content_bytes = if is_whole { archive.index.trailer.content_bytes } else { report.content_bytes };
+        self.marker_of(entries, content_bytes, held_others)
     }
 
-    pub fn marker_of(&self, entries: u64, content_bytes: u64) -> Value {
+    /// `held_others`: the target was not empty before.
+    pub fn marker_of(&self, entries: u64, content_bytes: u64, held_others: bool) -> Value {
         let mut value = self.json();
         value["completed"] = now().into();
         value["entries"] = entries.into();
         value["content_bytes"] = content_bytes.into();
+        value["held_others"] = held_others.into();
         value
     }
 
@@ -182,7 +185,7 @@ mod tests {
         let one = identity();
         let header: Value = serde_json::from_str(&one.header()).unwrap();
         assert_eq!(Identity::parse(&header), Some(one.clone()));
-        assert_eq!(Identity::parse(&one.marker_of(1, 2)), Some(one));
+        assert_eq!(Identity::parse(&one.marker_of(1, 2, false)), Some(one));
         assert_eq!(Identity::parse(&json!({"archive_id": "00ff"})), None);
         assert_eq!(Identity::parse(&json!([])), None);
     }

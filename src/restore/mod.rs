@@ -110,7 +110,8 @@ pub fn restore(
         // What is in place need not be fetched again. If that fails too, the first error is what matters.
         let _ = target.journal().map_or(Ok(()), Journal::checkpoint);
     })?;
-    target.complete(root.as_ref(), identity.marker(&report, archive))?;
+    let marker = identity.marker(&report, archive, target.held_others());
+    target.complete(root.as_ref(), &marker)?;
     Ok(report)
 }
 

@@ -6,6 +6,7 @@
 
 use std::collections::HashSet;
 use std::io::ErrorKind;
+use std::ops::RangeInclusive;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Mutex, MutexGuard};
 use std::time::Instant;
@@ -23,7 +24,7 @@ use crate::btrfs::{EncodedSupport, probe};
 use crate::error::{Error, Kind, Result};
 use crate::format::directory_reader::PlacedEntry;
 use crate::format::entry::{Entry, EntryType, check_restorable, split_parent};
-use crate::format::limits::{GRID, NAME_MAX};
+use crate::format::limits::{GRID, NAME_MAX, STATE_DIRECTORY};
 use crate::format::part_reader::{Piece, PieceKind};
 use crate::format::{Attributes, Xattr};
 use crate::linux::{beneath, retry};
@@ -88,7 +89,7 @@ impl<'a> MountedSink<'a> {
         let (sector, not_encoded) = if options.no_encoded_writes {
             (None, Some("switched off".to_owned()))
         } else {
-            let state = target.open_dir(super::state::STATE_DIRECTORY.as_bytes());
+            let state = target.open_dir(STATE_DIRECTORY.as_bytes());
             match state.and_then(|dir| probe(dir.as_fd())) {
                 Ok(EncodedSupport::Supported { sector_size }) => (Some(sector_size), None),
                 Ok(EncodedSupport::Unsupported(reason)) => (None, Some(reason)),
@@ -251,12 +252,14 @@ impl<'a> MountedSink<'a> {
             let extend = matches!(pieces.last(), Some(Piece { kind: PieceKind::Hole, .. }));
             return self.finish_file(file.as_fd(), entry, path, mode, extend);
         }
-        let all = part_of(entry.header_offset)..=part_of(placed.end - 1);
-        let parts = all.end() - all.start() + 1;
-        let before = self.target.journal().map_or(0, |journal| journal.before().count_in(all));
-        let file = self.files.get(entry.ordinal, before, || match before {
-            0 => self.create_file(&mut worker.parents, path, mode),
-            _ => self.resume_file(&mut worker.parents, entry, path),
+        let parts = parts_of(placed);
+        let file = self.files.get(entry.ordinal, || {
+            let before = self.target.journal().map_or(0, |journal| journal.before().count_in(parts.clone()));
+            let file = match before {
+                0 => self.create_file(&mut worker.parents, path, mode),
+                _ => self.resume_file(&mut worker.parents, entry, path),
+            };
+            file.map(|file| (file, before))
         })?;
         {
             let begun = Instant::now();
@@ -269,7 +272,7 @@ impl<'a> MountedSink<'a> {
                     .map_err(|e| self.failed(path, "write", e))?;
             }
         }
-        if self.files.part_done(entry.ordinal, parts) {
+        if self.files.part_done(entry.ordinal, parts.count() as u64) {
             let length = nix::sys::stat::fstat(&file.fd).map_err(|e| self.failed(path, "stat", e.into()))?.st_size;
             self.finish_file(file.fd.as_fd(), entry, path, mode, length as u64 != size)?;
         }
@@ -451,8 +454,9 @@ fn no_node() -> std::io::Result<(u32, u64)> {
     Ok((0, 0))
 }
 
-pub(super) fn part_of(offset: u64) -> u64 {
-    offset / GRID
+/// The parts that an entry lies in.
+pub(super) fn parts_of(placed: &PlacedEntry) -> RangeInclusive<u64> {
+    placed.entry.header_offset / GRID..=(placed.end - 1) / GRID
 }
 
 pub(super) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -88,7 +88,8 @@ pub fn restore(
     let bytes = archive.source.len();
     report.fetched = Fetched { parts: archive.index.trailer.parts, bytes, ..Fetched::default() };
     let root = if selection.is_everything() { root } else { None };
-    target.complete(root.as_ref(), Identity::new(&archive, options)?.marker(&report, &archive))?;
+    let marker = Identity::new(&archive, options)?.marker(&report, &archive, target.held_others());
+    target.complete(root.as_ref(), &marker)?;
     Ok(report)
 }
 

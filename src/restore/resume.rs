@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use nix::errno::Errno;
 use nix::libc;
 
-use super::mounted::{MountedSink, Parents, locked, part_of};
+use super::mounted::{MountedSink, Parents, locked, parts_of};
 use super::pipeline::VerifiedPart;
 use super::report::add;
 use super::target::DEFAULT_ACL;
@@ -94,7 +94,8 @@ impl MountedSink<'_> {
         for placed in part.entries {
             let entry = &placed.entry;
             let Some(path) = part.destination(entry) else { continue };
-            let begins_here = part_of(entry.header_offset) == part.index;
+            let parts = parts_of(placed);
+            let begins_here = *parts.start() == part.index;
             match entry.entry_type {
                 EntryType::Symlink => {
                     // Both are in the order of the directory.
@@ -112,13 +113,11 @@ impl MountedSink<'_> {
                         return Err(Error::new(Kind::TargetInUse, message));
                     }
                 }
-                EntryType::Regular if begins_here => {
-                    let all = part_of(entry.header_offset)..=part_of(placed.end - 1);
-                    let parts = all.end() - all.start() + 1;
-                    if journal.before().count_in(all) == parts {
-                        add(&self.counters.files, 1);
-                        add(&self.counters.content_bytes, entry.uncompressed_size);
-                    }
+                EntryType::Regular
+                    if begins_here && journal.before().count_in(parts.clone()) == parts.count() as u64 =>
+                {
+                    add(&self.counters.files, 1);
+                    add(&self.counters.content_bytes, entry.uncompressed_size);
                 }
                 EntryType::CharDevice { .. } | EntryType::BlockDevice { .. } | EntryType::Fifo if begins_here => {
                     self.skip_node(path)?

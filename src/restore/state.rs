@@ -19,13 +19,10 @@ use serde_json::Value;
 
 use super::journal::{self, Contents};
 use crate::error::{Error, Kind, Result};
-use crate::format::limits::{COMPLETION_MARKER, FINISHING_MARKER};
+use crate::format::limits::{COMPLETION_MARKER, FINISHING_MARKER, STATE_DIRECTORY};
 use crate::linux::beneath::{self, Beneath};
 use crate::linux::lock::Lock;
 use crate::linux::{attributes, remove};
-
-/// Directory in the target that exists while a restore runs, and stays when it fails.
-pub const STATE_DIRECTORY: &str = ".burst";
 
 const LOCK: &[u8] = b"lock";
 const JOURNAL: &[u8] = b"journal";

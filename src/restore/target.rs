@@ -19,7 +19,7 @@ use super::journal::Contents;
 use super::state::{Found, JournalFound, NOT_CONTENT, State};
 use crate::error::{Error, Kind, Result};
 use crate::format::Attributes;
-use crate::format::limits::COMPLETION_MARKER;
+use crate::format::limits::{COMPLETION_MARKER, FINISHING_MARKER};
 use crate::linux::beneath::{self, Beneath};
 use crate::linux::lock::Lock;
 use crate::linux::{attributes, is_errno, remove, retry, retry_io};
@@ -120,6 +120,11 @@ impl Target {
     /// Whether an earlier run of the same restore may have left something at any name.
     pub fn resumes(&self) -> bool {
         self.resumes
+    }
+
+    /// Whether it was not empty when it was begun.
+    pub fn held_others(&self) -> bool {
+        self.held_others
     }
 
     pub fn journal(&self) -> Option<&Journal> {
@@ -300,7 +305,7 @@ fn unmark(root: &Beneath, path: &Path, found: &Found) -> Result<()> {
         return Ok(());
     }
     let remove = || {
-        for name in [COMPLETION_MARKER, crate::format::limits::FINISHING_MARKER] {
+        for name in [COMPLETION_MARKER, FINISHING_MARKER] {
             match completion::with_write_permission(root.as_fd(), || {
                 attributes::remove_xattr(root.as_fd(), name.as_bytes())
             }) {

@@ -11,7 +11,7 @@ use nix::libc;
 
 use super::record::Stat;
 use crate::error::{Error, Kind, Result};
-use crate::format::limits::{COMPLETION_MARKER, FINISHING_MARKER};
+use crate::format::limits::is_marker;
 use crate::format::{Attributes, Xattr};
 use crate::linux::attributes::{list_xattrs, list_xattrs_no_follow};
 use crate::linux::holes::data_extents_in;
@@ -130,8 +130,7 @@ fn attributes(stat: &Stat, xattrs: Vec<Xattr>) -> Attributes {
 /// What another file system can take back. Others are views of the source's own file system: `btrfs.compression`,
 /// `system.nfs4_acl`, `system.cifs_acl`.
 fn is_portable(name: &[u8]) -> bool {
-    name != COMPLETION_MARKER.as_bytes()
-        && name != FINISHING_MARKER.as_bytes()
+    !is_marker(name)
         && [&b"user."[..], b"trusted.", b"security.", b"system.posix_acl_"].iter().any(|space| name.starts_with(space))
 }
 
@@ -156,6 +155,7 @@ pub fn is_gone(error: &Error) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::format::limits::{COMPLETION_MARKER, FINISHING_MARKER};
     use std::fs;
 
     #[test]

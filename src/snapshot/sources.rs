@@ -54,7 +54,7 @@ fn resolve(paths: &[PathBuf]) -> Result<Vec<Source>> {
     for path in paths {
         fs::symlink_metadata(path).map_err(|_| look(path))?;
         let name = name_of(path)?;
-        if name == STATE_DIRECTORY {
+        if name == STATE_DIRECTORY.as_bytes() {
             let message = format!("{}: the name .burst is reserved at the root of an archive", path.display());
             return Err(Error::new(Kind::Usage, message));
         }

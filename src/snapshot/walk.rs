@@ -209,7 +209,7 @@ impl Walker<'_, '_> {
     fn is_left_out(&mut self, source: &Source, path: &Path, is_directory: bool) -> bool {
         let relative = source.prefix.join(path);
         // State of a restore into this directory is no part of it.
-        let is_state = source.name.is_empty() && path.as_os_str().as_bytes() == STATE_DIRECTORY;
+        let is_state = source.name.is_empty() && path.as_os_str() == STATE_DIRECTORY;
         let is_area = is_directory && path.file_name() == Some(OsStr::new(AREA));
         if is_state || (is_area && area::is_area(&source.base.join(path))) {
             return true;

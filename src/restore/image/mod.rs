@@ -37,7 +37,7 @@ use crate::btrfs_image::tree::NodeIds;
 use crate::error::{Error, Kind, Result};
 use crate::format::Attributes;
 use crate::format::entry::{EntryType, S_IFDIR};
-use crate::format::limits::{COMPLETION_MARKER, FINISHING_MARKER};
+use crate::format::limits::{COMPLETION_MARKER, is_marker};
 
 /// What kind of file system to make.
 #[derive(Debug, Clone)]
@@ -162,7 +162,7 @@ fn root_inode(archive: &Archive, created: Time) -> Result<Inode> {
         let message = format!("{}: the root directory: {why}", archive.source.name());
         Error::new(Kind::UnsafeEntry, message)
     };
-    xattrs.retain(|(name, _)| ![COMPLETION_MARKER, FINISHING_MARKER].iter().any(|mark| name == mark.as_bytes()));
+    xattrs.retain(|(name, _)| !is_marker(name));
     for (name, value) in &xattrs {
         attributes::check(EntryType::Directory, name, value)
             .map_err(|why| refuse(format!("extended attribute {}: {why}", name.escape_ascii())))?;
@@ -176,9 +176,7 @@ fn root_inode(archive: &Archive, created: Time) -> Result<Inode> {
 /// As a restore into a directory would leave it.
 fn marker(archive: &Archive) -> serde_json::Value {
     let t = &archive.index.trailer;
-    let mut marker = super::identity::Identity::of_archive(archive).marker_of(t.entries, t.content_bytes);
-    marker["held_others"] = false.into();
-    marker
+    super::identity::Identity::of_archive(archive).marker_of(t.entries, t.content_bytes, false)
 }
 
 fn identity(options: &ImageOptions, created: Time) -> Result<Identity> {
