@@ -4,23 +4,26 @@
 //! Threads: the caller's thread reads the directory and issues requests; a request in flight holds a permit until
 //! its buffer is dropped, so that permits bound memory; `workers` threads take parts in the order they arrive.
 
+mod permits;
+mod planner;
+mod worker;
+
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
+use crossbeam_channel::unbounded;
 
+use self::permits::{Permit, Permits};
+use self::planner::Planner;
 use super::fetch_directory::Archive;
 use super::report::{Fetched, add};
 use super::selection::Selection;
-use super::{Progress, StopFlag, check_stop};
-use crate::error::{Error, Kind, Result};
+use super::{Progress, StopFlag};
+use crate::error::{Error, Result};
 use crate::format::Entry;
 use crate::format::directory_reader::PlacedEntry;
-use crate::format::entry::{EMPTY_TREE, EntryType};
-use crate::format::hard_links::HardLinks;
 use crate::format::limits::GRID;
-use crate::format::namespace::NamespaceChecker;
 use crate::format::part_reader::Piece;
 use crate::store::Bytes;
 
@@ -145,7 +148,7 @@ pub fn run<S: Sink>(
             std::thread::Builder::new()
                 .name(format!("burst-worker-{n}"))
                 .spawn_scoped(scope, move || {
-                    let outcome = work(archive, selection, sink, shared, &receiver, progress, begun);
+                    let outcome = worker::work(archive, selection, sink, shared, &receiver, progress, begun);
                     if let Err(error) = outcome {
                         shared.fail(error);
                     }
@@ -153,21 +156,7 @@ pub fn run<S: Sink>(
                 .map_err(|e| Error::io("start a worker thread", e))?;
         }
         drop(receiver);
-        let mut planner = Planner {
-            archive,
-            selection,
-            options,
-            progress,
-            stop,
-            shared: &shared,
-            sender,
-            names: NamespaceChecker::for_archive(&archive.index.trailer),
-            hard_links: HardLinks::new(),
-            part: None,
-            request: Vec::new(),
-            requested: Fetched::default(),
-            begun,
-        };
+        let mut planner = Planner::new(archive, selection, options, progress, stop, &shared, sender);
         let planned = planner.plan(sink).and_then(|()| planner.wait_for_all());
         let requested = planner.requested;
         if let Err(error) = planned {
@@ -188,241 +177,6 @@ pub fn run<S: Sink>(
             ..requested
         }),
     })
-}
-
-fn work<S: Sink>(
-    archive: &Archive,
-    selection: &Selection,
-    sink: &S,
-    shared: &Shared,
-    receiver: &Receiver<Arrival>,
-    progress: Progress<'_>,
-    begun: Instant,
-) -> Result<()> {
-    let started = Instant::now();
-    let mut worker = sink.worker()?;
-    loop {
-        let idle_since = Instant::now();
-        let Some(Arrival { at, parts, result, permit }) = next_arrival(receiver, shared) else {
-            add(&shared.idle, idle_since.elapsed().as_nanos() as u64);
-            shared.worker_ends(started);
-            return Ok(());
-        };
-        add(&shared.idle, idle_since.elapsed().as_nanos() as u64);
-        add(&shared.waited, idle_since.max(at).elapsed().as_nanos() as u64);
-        let _working = Working::begin(&shared.working);
-        let buffer = result?;
-        let bytes = (*buffer).as_ref();
-        let mut offset = 0;
-        for PartPlan { index, entries } in parts {
-            let range = archive.index.part_range(index);
-            let length = (range.end - range.start) as usize;
-            let bytes = bytes.get(offset..offset + length).unwrap_or_default();
-            offset += length;
-            let pieces = archive.index.read_part(index, bytes, &entries).map_err(|e| {
-                let at = format!("{}: part {index} (bytes {}-{})", archive.source.name(), range.start, range.end - 1);
-                Error::from(e).context(at)
-            })?;
-            sink.part(&mut worker, &VerifiedPart { index, bytes, entries: &entries, pieces: &pieces, selection })?;
-            shared
-                .first_part
-                .compare_exchange(0, begun.elapsed().as_nanos() as u64, Ordering::Relaxed, Ordering::Relaxed)
-                .ok();
-            progress(length as u64);
-        }
-        // The buffer goes back before the permit, which stands for its memory.
-        drop(buffer);
-        drop(permit);
-    }
-}
-
-/// The next arrival; None when there will be none, or when the run has failed. Requests that never come back
-/// must not keep a failed run from ending.
-fn next_arrival(receiver: &Receiver<Arrival>, shared: &Shared) -> Option<Arrival> {
-    loop {
-        match receiver.recv_timeout(TICK) {
-            Ok(_) if shared.failed() => return None,
-            Ok(arrival) => return Some(arrival),
-            Err(RecvTimeoutError::Disconnected) => return None,
-            Err(RecvTimeoutError::Timeout) if shared.failed() => return None,
-            Err(RecvTimeoutError::Timeout) => {}
-        }
-    }
-}
-
-/// Counts a thread as working while it exists.
-struct Working<'a>(&'a AtomicU64);
-
-impl<'a> Working<'a> {
-    fn begin(counter: &'a AtomicU64) -> Self {
-        counter.fetch_add(1, Ordering::Relaxed);
-        Working(counter)
-    }
-}
-
-impl Drop for Working<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-/// The thread that reads the directory.
-struct Planner<'a> {
-    archive: &'a Archive,
-    selection: &'a Selection,
-    options: &'a PipelineOptions,
-    progress: Progress<'a>,
-    stop: &'a StopFlag,
-    shared: &'a Shared,
-    sender: Sender<Arrival>,
-    names: NamespaceChecker,
-    hard_links: HardLinks,
-    /// The part whose entries are being collected.
-    part: Option<PartPlan>,
-    /// Complete parts of the next request.
-    request: Vec<PartPlan>,
-    requested: Fetched,
-    begun: Instant,
-}
-
-impl Planner<'_> {
-    fn plan<S: Sink>(&mut self, sink: &S) -> Result<()> {
-        let archive = self.archive;
-        archive.for_each_entry(|placed| {
-            self.announce(sink, &placed.entry)?;
-            self.place(sink, placed)
-        })?;
-        self.requested.directory = self.begun.elapsed();
-        if let Some(part) = self.part.take() {
-            self.part_complete(sink, part)?;
-        }
-        self.issue()?;
-        sink.announced(self.requested.parts + self.requested.skipped)
-    }
-
-    fn announce<S: Sink>(&mut self, sink: &S, entry: &Entry) -> Result<()> {
-        // Also what is not selected: an archive with a path twice is not one of two archives.
-        self.names.check(&entry.path, entry.entry_type).map_err(|e| self.archive.named(e))?;
-        let target = self.hard_links.check(entry).map_err(|e| self.archive.named(e))?;
-        let Some(destination) = self.selection.destination(entry) else { return Ok(()) };
-        if entry.path == EMPTY_TREE {
-            return Ok(());
-        }
-        let link_target = match (entry.entry_type, target) {
-            (EntryType::HardLink { target: ordinal }, Some(path)) => Some(self.selection.link_target(ordinal, path)),
-            _ => None,
-        };
-        sink.entry(entry, destination, link_target)
-    }
-
-    /// Adds an entry to every part it has a byte in.
-    fn place<S: Sink>(&mut self, sink: &S, placed: PlacedEntry) -> Result<()> {
-        let (first, last) = (placed.entry.header_offset / GRID, (placed.end - 1) / GRID);
-        for index in first..last {
-            self.place_in(sink, index, placed.clone())?;
-        }
-        self.place_in(sink, last, placed)
-    }
-
-    fn place_in<S: Sink>(&mut self, sink: &S, index: u64, placed: PlacedEntry) -> Result<()> {
-        if self.part.as_ref().is_some_and(|part| part.index != index)
-            && let Some(part) = self.part.take()
-        {
-            self.part_complete(sink, part)?;
-        }
-        let part = self.part.get_or_insert_with(|| PartPlan { index, entries: Vec::new() });
-        part.entries.push(placed);
-        Ok(())
-    }
-
-    /// Collects complete parts to aligned requests.
-    fn part_complete<S: Sink>(&mut self, sink: &S, mut part: PartPlan) -> Result<()> {
-        // It grew by doubling and may wait for long.
-        part.entries.shrink_to_fit();
-        let per_request = self.options.parts_per_request.max(1);
-        // A directory is all in the directory of the archive: for it alone no part of a selection need be fetched.
-        let everything = self.selection.is_everything();
-        let needed = |entry: &Entry| {
-            self.selection.destination(entry).is_some() && (everything || entry.entry_type != EntryType::Directory)
-        };
-        if !part.entries.iter().any(|placed| needed(&placed.entry)) {
-            return Ok(());
-        }
-        if sink.has(part.index) {
-            let PartPlan { index, entries } = &part;
-            sink.skip(&VerifiedPart { index: *index, bytes: &[], entries, pieces: &[], selection: self.selection })?;
-            let range = self.archive.index.part_range(*index);
-            (self.progress)(range.end - range.start);
-            self.requested.skipped += 1;
-            return Ok(());
-        }
-        let next = self.request.last().map(|last| last.index + 1);
-        if next.is_some_and(|next| next != part.index || next.is_multiple_of(per_request)) {
-            self.issue()?;
-        }
-        self.request.push(part);
-        Ok(())
-    }
-
-    fn issue(&mut self) -> Result<()> {
-        let parts = std::mem::take(&mut self.request);
-        let (Some(first), Some(last)) = (parts.first(), parts.last()) else { return Ok(()) };
-        let range = self.archive.index.part_range(first.index).start..self.archive.index.part_range(last.index).end;
-        let entries: usize = parts.iter().map(|part| part.entries.len()).sum();
-        let permit = loop {
-            check_stop(self.stop)?;
-            if self.shared.failed() {
-                return Err(Error::new(Kind::Failure, "another thread failed"));
-            }
-            if let Some(permit) = self.shared.permits.take(1 + entries / ENTRIES_PER_PERMIT, TICK) {
-                break permit;
-            }
-            self.check_stall()?;
-        };
-        self.requested.parts += parts.len() as u64;
-        self.requested.bytes += range.end - range.start;
-        let sender = self.sender.clone();
-        let shared = self.shared.arrivals.clone();
-        self.archive.source.start(
-            range,
-            Box::new(move |result| {
-                shared.now();
-                // The workers are gone only if the run has failed already.
-                drop(sender.send(Arrival { at: Instant::now(), parts, result, permit }));
-            }),
-        );
-        Ok(())
-    }
-
-    fn wait_for_all(&self) -> Result<()> {
-        while !self.shared.permits.wait_until_all_free(TICK) {
-            check_stop(self.stop)?;
-            if self.shared.failed() {
-                return Ok(());
-            }
-            self.check_stall()?;
-        }
-        Ok(())
-    }
-
-    fn check_stall(&self) -> Result<()> {
-        let waited = self.shared.arrivals.since();
-        // Parts that wait for a slow disk are no stall of the source.
-        let writing = !self.sender.is_empty() || self.shared.working.load(Ordering::Relaxed) > 0;
-        if writing {
-            self.shared.arrivals.now();
-        }
-        if writing || waited < self.options.stall_timeout {
-            return Ok(());
-        }
-        let message = format!(
-            "{}: nothing arrived for {} s with {} requests in flight",
-            self.archive.source.name(),
-            waited.as_secs(),
-            self.shared.permits.taken(),
-        );
-        Err(Error::new(Kind::Deadline, message))
-    }
 }
 
 /// When the last request was answered.
@@ -455,7 +209,7 @@ struct Shared {
 impl Shared {
     fn new(permits: usize) -> Self {
         Shared {
-            permits: Arc::new(Permits { total: permits, free: Mutex::new(permits), changed: Condvar::new() }),
+            permits: Arc::new(Permits::new(permits)),
             failure: Mutex::new(None),
             arrivals: Arc::new(Arrivals(Mutex::new(Instant::now()))),
             first_part: AtomicU64::new(0),
@@ -487,51 +241,5 @@ impl Shared {
 
     fn take_failure(&self) -> Option<Error> {
         self.failure.lock().unwrap_or_else(|e| e.into_inner()).take()
-    }
-}
-
-/// Bounds what is in flight.
-struct Permits {
-    total: usize,
-    free: Mutex<usize>,
-    changed: Condvar,
-}
-
-/// The right to hold one request's buffer and its list of entries; weighs as many permits as it says.
-struct Permit(Arc<Permits>, usize);
-
-/// Entries that are planned for weigh a permit (a buffer of 8 MiB) for so many: a part of tiny files has so many that
-/// they would take more memory than the parts.
-const ENTRIES_PER_PERMIT: usize = 8192;
-
-impl Permits {
-    /// Waits for `weight` permits, or for all if there are fewer.
-    fn take(self: &Arc<Self>, weight: usize, timeout: Duration) -> Option<Permit> {
-        let weight = weight.min(self.total);
-        let free = self.free.lock().unwrap_or_else(|e| e.into_inner());
-        let (mut free, _) =
-            self.changed.wait_timeout_while(free, timeout, |free| *free < weight).unwrap_or_else(|e| e.into_inner());
-        *free = free.checked_sub(weight)?;
-        Some(Permit(self.clone(), weight))
-    }
-
-    fn taken(&self) -> usize {
-        self.total - *self.free.lock().unwrap_or_else(|e| e.into_inner())
-    }
-
-    fn wait_until_all_free(&self, timeout: Duration) -> bool {
-        let free = self.free.lock().unwrap_or_else(|e| e.into_inner());
-        let (free, _) = self
-            .changed
-            .wait_timeout_while(free, timeout, |free| *free < self.total)
-            .unwrap_or_else(|e| e.into_inner());
-        *free == self.total
-    }
-}
-
-impl Drop for Permit {
-    fn drop(&mut self) {
-        *self.0.free.lock().unwrap_or_else(|e| e.into_inner()) += self.1;
-        self.0.changed.notify_all();
     }
 }
