@@ -38,8 +38,8 @@
 //!
 //! # Restore, as the data sees it
 //! [`restore::Archive::open`] reads the tail: end records, trailer, part map. The planner thread reads the directory
-//! in checked pieces, announces every entry to the sink (which makes directories at once) and requests each part as
-//! soon as all entries in it are known. A part that arrives is taken by a worker: checksum, structure and every
+//! in checked pieces, announces every entry to the sink (which makes directories at once) and requests the parts of
+//! which all entries are known, costly and cheap ones in turn. A part that arrives is taken by a worker: checksum, structure and every
 //! header are checked before anything of it reaches the [`restore::Sink`]. The mounted sink writes each frame with
 //! an encoded write where that saves a block, else decompressed, and keeps a journal of the parts that are on the disk, from
 //! which the same command continues a run that was broken off. Links and the attributes of directories come last,

@@ -1,9 +1,11 @@
 //! The part pipeline: plans parts out of the directory, keeps many requests in flight, and has workers verify each
 //! part as it arrives and hand it to a sink.
 //!
-//! Threads: the caller's thread reads the directory and issues requests; a request in flight holds a permit until
-//! its buffer is dropped, so that permits bound memory; `workers` threads take parts in the order they arrive.
+//! Threads: the caller's thread reads the directory and issues requests, those that give the workers much to do and
+//! those that give them little in turn ([`mix`]); a request in flight holds a permit until its buffer is dropped, so that
+//! permits bound memory; `workers` threads take parts in the order they arrive.
 
+mod mix;
 mod permits;
 mod planner;
 mod worker;

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use crossbeam_channel::Sender;
 
+use super::mix::{Limits, Mix};
 use super::permits::ENTRIES_PER_PERMIT;
 use super::{Arrival, PartPlan, PipelineOptions, Shared, Sink, TICK, VerifiedPart};
 use crate::error::{Error, Kind, Result};
@@ -18,6 +19,12 @@ use crate::restore::fetch_directory::Archive;
 use crate::restore::report::Fetched;
 use crate::restore::selection::Selection;
 use crate::restore::{Progress, StopFlag, check_stop};
+
+/// Requests to choose from at most. A file that goes on in one of them may have to stay open.
+const LOOK_AHEAD_REQUESTS: usize = 128;
+
+/// Entries in them at most, for each request that may be in flight: about 700 KiB beside its 8 MiB.
+const LOOK_AHEAD_ENTRIES: u64 = 2048;
 
 /// The thread that reads the directory.
 pub struct Planner<'a> {
@@ -34,6 +41,8 @@ pub struct Planner<'a> {
     part: Option<PartPlan>,
     /// Complete parts of the next request.
     request: Vec<PartPlan>,
+    /// Complete requests, of which none was made yet.
+    mix: Mix<Vec<PartPlan>>,
     pub requested: Fetched,
     begun: Instant,
 }
@@ -60,6 +69,10 @@ impl<'a> Planner<'a> {
             hard_links: HardLinks::new(),
             part: None,
             request: Vec::new(),
+            mix: Mix::new(Limits {
+                requests: LOOK_AHEAD_REQUESTS,
+                cost: LOOK_AHEAD_ENTRIES * options.in_flight.max(1) as u64,
+            }),
             requested: Fetched::default(),
             begun: Instant::now(),
         }
@@ -75,7 +88,10 @@ impl<'a> Planner<'a> {
         if let Some(part) = self.part.take() {
             self.part_complete(sink, part)?;
         }
-        self.issue()?;
+        self.request_complete()?;
+        while let Some(parts) = self.mix.take() {
+            self.issue(parts)?;
+        }
         sink.announced(self.requested.parts + self.requested.skipped)
     }
 
@@ -135,19 +151,35 @@ impl<'a> Planner<'a> {
             self.requested.skipped += 1;
             return Ok(());
         }
-        let next = self.request.last().map(|last| last.index + 1);
-        if next.is_some_and(|next| next != part.index || next.is_multiple_of(per_request)) {
-            self.issue()?;
+        let next = part.index + 1;
+        if self.request.last().is_some_and(|last| last.index + 1 != part.index) {
+            self.request_complete()?;
         }
         self.request.push(part);
+        // What follows belongs to another request.
+        if next.is_multiple_of(per_request) {
+            self.request_complete()?;
+        }
         Ok(())
     }
 
-    fn issue(&mut self) -> Result<()> {
+    /// Puts the parts collected to those that may be asked for.
+    fn request_complete(&mut self) -> Result<()> {
         let parts = std::mem::take(&mut self.request);
+        if !parts.is_empty() {
+            self.mix.push(entries_of(&parts) as u64, parts);
+        }
+        while self.mix.is_full() || self.shared.permits.any_left() {
+            let Some(parts) = self.mix.take() else { break };
+            self.issue(parts)?;
+        }
+        Ok(())
+    }
+
+    fn issue(&mut self, parts: Vec<PartPlan>) -> Result<()> {
         let (Some(first), Some(last)) = (parts.first(), parts.last()) else { return Ok(()) };
         let range = self.archive.index.part_range(first.index).start..self.archive.index.part_range(last.index).end;
-        let entries: usize = parts.iter().map(|part| part.entries.len()).sum();
+        let entries = entries_of(&parts);
         let permit = loop {
             check_stop(self.stop)?;
             if self.shared.failed() {
@@ -161,11 +193,12 @@ impl<'a> Planner<'a> {
         self.requested.parts += parts.len() as u64;
         self.requested.bytes += range.end - range.start;
         let sender = self.sender.clone();
-        let shared = self.shared.arrivals.clone();
+        let (arrivals, permits) = (self.shared.arrivals.clone(), self.shared.permits.clone());
         self.archive.source.start(
             range,
             Box::new(move |result| {
-                shared.now();
+                arrivals.now();
+                permits.answered();
                 // The workers are gone only if the run has failed already.
                 drop(sender.send(Arrival { at: Instant::now(), parts, result, permit }));
             }),
@@ -202,4 +235,8 @@ impl<'a> Planner<'a> {
         );
         Err(Error::new(Kind::Deadline, message))
     }
+}
+
+fn entries_of(parts: &[PartPlan]) -> usize {
+    parts.iter().map(|part| part.entries.len()).sum()
 }
