@@ -50,6 +50,8 @@ pub struct MountedSink<'a> {
 struct Directories {
     records: Deferred,
     offsets: Vec<u64>,
+    /// Where the last one was made.
+    parents: Parents,
 }
 
 /// State of one thread.
@@ -66,12 +68,11 @@ pub struct Parents {
 
 impl Parents {
     pub(super) fn open(&mut self, target: &Target, path: &[u8]) -> std::io::Result<BorrowedFd<'_>> {
-        let fd = match self.last.take() {
-            Some((known, fd)) if known == path => fd,
-            _ => target.open_dir(path)?,
+        let last = match self.last.take() {
+            Some(last) if last.0 == path => last,
+            _ => (path.to_vec(), target.open_dir(path)?),
         };
-        let (_, fd) = &*self.last.insert((path.to_vec(), fd));
-        Ok(fd.as_fd())
+        Ok(self.last.insert(last).1.as_fd())
     }
 }
 
@@ -107,7 +108,11 @@ impl<'a> MountedSink<'a> {
             not_encoded,
             files: FileTable::default(),
             counters: Counters::default(),
-            directories: Mutex::new(Directories { records: deferred(), offsets: Vec::new() }),
+            directories: Mutex::new(Directories {
+                records: deferred(),
+                offsets: Vec::new(),
+                parents: Parents::default(),
+            }),
             symlinks: Mutex::new(deferred()),
             hard_links: Mutex::new(deferred()),
             devices_left_out: Mutex::default(),
@@ -405,9 +410,10 @@ impl MountedSink<'_> {
     /// Creates a directory, closed to others until it is finished.
     pub fn create_directory(&self, path: &[u8]) -> Result<()> {
         let (parent, name) = split_parent(path);
-        let make = || {
-            let dir = self.target.open_dir(parent)?;
-            match beneath::make_dir(dir.as_fd(), name, 0o700) {
+        let mut directories = locked(&self.directories);
+        let mut make = || {
+            let dir = directories.parents.open(self.target, parent)?;
+            match beneath::make_dir(dir, name, 0o700) {
                 Err(e) if e.kind() == ErrorKind::AlreadyExists && self.target.merges() => {
                     self.target.open_dir(path).map(drop)
                 }
