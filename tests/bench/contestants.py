@@ -1,5 +1,6 @@
 """What is compared: how each object is made, how each is restored, and what is measured."""
 
+import json
 import os
 import resource
 import signal
@@ -8,6 +9,7 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import volumes
 
@@ -23,6 +25,8 @@ class Contestant:
     """It begins with a blank device, and makes and mounts the file system within the time that is taken."""
     tree: str = "tree"
     """Where the tree is, below the mount point."""
+    reports: bool = False
+    """It prints what it did as JSON."""
 
     def run(self, target: Path, device: str = "") -> dict:
         """Restores onto an empty mounted file system or a blank device; wall and CPU in seconds, RSS in bytes."""
@@ -33,7 +37,10 @@ class Contestant:
             for command in self.pipeline
         ]
         machine, begun = machine_cpu(), time.monotonic()
-        cpu, rss = run_pipeline(commands)
+        with tempfile.TemporaryFile("w+") as printed:
+            cpu, rss = run_pipeline(commands, printed)
+            printed.seek(0)
+            report = {"report": json.load(printed)} if self.reports else {}
         ended, before = time.monotonic(), own_system_time()
         volumes.sync(target)
         wall = time.monotonic() - begun
@@ -45,13 +52,14 @@ class Contestant:
             "machine_cpu": machine_cpu() - machine,
             "rss": rss,
             "disk": volumes.used(target),
-        }
+        } | report
 
 
 def burst(program: Path, url: str, *options: object) -> Contestant:
     """A restore of the archive that make_archive or make_objects made."""
     source = ["s3://bench/tree.zip", "--endpoint-url", url, "--no-sign-request"]
-    return Contestant("", [[str(program), "restore", "-q", *map(str, options), *source, "{}/tree"]])
+    command = [str(program), "restore", "-q", "--json", *map(str, options), *source, "{}/tree"]
+    return Contestant("", [command], reports=True)
 
 
 def burst_device(program: Path, url: str) -> Contestant:
@@ -100,8 +108,9 @@ def timed(commands: list[list[str]]) -> tuple[float, float, int]:
     return time.monotonic() - begun, cpu, rss
 
 
-def run_pipeline(commands: list[list[str]]) -> tuple[float, int]:
-    """CPU seconds of all processes, and the sum of their peak RSS in bytes; a failing one is an error."""
+def run_pipeline(commands: list[list[str]], out: IO[str] | None = None) -> tuple[float, int]:
+    """CPU seconds of all processes, and the sum of their peak RSS in bytes; a failing one is an error. `out` gets what
+    the last one prints."""
     with tempfile.TemporaryDirectory() as directory:
         notes = [Path(directory, str(number)) for number in range(len(commands))]
         processes: list[subprocess.Popen] = []
@@ -111,7 +120,7 @@ def run_pipeline(commands: list[list[str]]) -> tuple[float, int]:
             # A session of its own, so that all of it can be stopped.
             # A child begins with the peak RSS of what started it: let that be a small program, not this one.
             timed = ["/usr/bin/time", "-q", "-f", "%M", "-o", str(note), *command]
-            stdout = None if last else subprocess.PIPE
+            stdout = out if last else subprocess.PIPE
             processes.append(subprocess.Popen(timed, stdin=stdin, stdout=stdout, start_new_session=True))
             if number:
                 # Only the next command holds the pipe, so that its end is noticed.

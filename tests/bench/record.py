@@ -45,7 +45,8 @@ def record(command: list[str], target: Path, to: Path, work: Path) -> dict[str, 
     strace = ["strace", "-f", "--seccomp-bpf", "-q", "-X", "raw", "-xx", "-s", "70000", "-o", str(trace)]
     strace += ["-e", f"trace={calls}", "-e", f"raw={','.join(f'?{name}' for name in RAW)}", "-e", "signal=none"]
     # A tracer that is killed lets the program go on: both are a group of their own.
-    traced = subprocess.Popen([*strace, "-E", f"LD_PRELOAD={shim}", *command], start_new_session=True)
+    command = [*strace, "-E", f"LD_PRELOAD={shim}", *command]
+    traced = subprocess.Popen(command, stdout=subprocess.DEVNULL, start_new_session=True)
     try:
         if status := traced.wait():
             raise RuntimeError(f"{' '.join(command)}: exit code {status} under strace")

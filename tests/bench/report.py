@@ -5,6 +5,27 @@ from statistics import median
 COLUMNS = [("wall s", "wall", 1), ("CPU s", "cpu", 1), ("machine CPU s", "machine_cpu", 1), ("RSS MB", "rss", 1e6)]
 
 
+TARGETS = {
+    ("burst", "receive"): {
+        "os": {"wall": 0.55, "cpu": 0.55},
+        "big": {"wall": 0.45, "cpu": 0.68},
+        "small": {"wall": 0.55, "cpu": 0.55},
+    },
+    ("burst", "tar"): {"os": {"wall": 0.35}},
+    ("image", "receive"): {
+        "os": {"wall": 0.13, "cpu": 0.15},
+        "big": {"wall": 0.42, "cpu": 0.65},
+        "small": {"wall": 0.06, "cpu": 0.06},
+    },
+}
+"""What a restore may take of what another takes."""
+
+QUEUE_WAIT = 3
+"""Percent of the wall time that parts may wait while a worker is idle; so said of the large file."""
+
+RSS_MB = 256
+
+
 def print_run(tree: str, turn: int, run: dict) -> None:
     print(
         f"{tree} round {turn + 1} {run['who']:8} wall {run['wall']:7.2f} s  CPU {run['cpu']:6.2f} s  "
@@ -14,7 +35,7 @@ def print_run(tree: str, turn: int, run: dict) -> None:
 
 
 def print_tree(name: str, result: dict) -> None:
-    """Medians, and how many times more than burst the others took."""
+    """Medians, what burst took of what the others took, and the targets."""
     facts, runs = result["tree"], result["runs"]
     print(f"\n### {name}: {facts['entries']} entries, {facts['files']} files, {facts['bytes'] / 1e6:.0f} MB")
     print(", ".join(f"{file} {size / 1e6:.0f} MB" for file, size in result["objects"].items()))
@@ -30,9 +51,19 @@ def print_tree(name: str, result: dict) -> None:
         cells.append(f"{median(r['disk'] for r in own) / 1e6:.0f}")
         cells.append(f"{facts['bytes'] / 1e6 / medians[who]['wall']:.0f}")
         print(f"| {who} | " + " | ".join(cells) + " |")
-    for who, values in medians.items():
-        if who != "burst":
-            cells = [f"{values[key] / medians['burst'][key]:.2f}x" for _, key, _ in COLUMNS]
-            print(f"| {who} / burst | " + " | ".join(cells) + " | | | |")
     result["medians"] = medians
+    result["ratios"] = ratios = []
+    print()
+    for (who, other), targets in TARGETS.items():
+        cells = []
+        for key, words in (("wall", "wall"), ("cpu", "CPU")):
+            ratio, target = medians[who][key] / medians[other][key], targets.get(name, {}).get(key)
+            ratios.append({"who": who, "than": other, "what": key, "ratio": ratio, "target": target})
+            cells.append(f"{ratio:.3f}x {words}" + (f" (target {target:.2f})" if target else ""))
+        print(f"{who} / {other}: " + ", ".join(cells))
+    waits = [100 * r["report"]["seconds_parts_waited"] / r["wall"] for r in runs if r["who"] == "burst"]
+    result["queue_wait_percent"] = median(waits)
+    wanted = f" (target {QUEUE_WAIT} %)" if name == "big" else ""
+    print(f"parts waited while a worker was idle: {median(waits):.2f} % of the wall time{wanted}")
+    print(f"memory: {medians['burst']['rss'] / 1e6:.0f} MB (target {RSS_MB})")
     print(flush=True)

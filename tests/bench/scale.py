@@ -13,6 +13,7 @@ import trees
 import volumes
 from common import Run, medians, say, snapshot, table, target
 from first_file import FirstFile
+from report import RSS_MB
 
 COUNTS = [10_000, 100_000, 1_000_000]
 IN_DIRECTORY = 500
@@ -33,6 +34,12 @@ def measure(run: Run, work: Path) -> dict:
     say(f"files of {SIZES[0]} to {SIZES[1]} bytes, {IN_DIRECTORY} in a directory; seconds since the start")
     titles = ["files", "archive MB", "directory MB", "wall s", "wall us/file", "CPU us/file", "RSS MB"]
     table([*titles, "first file after s", "whole directory sent after s"], rows)
+    for column, what in ((4, "wall"), (5, "CPU")):
+        costs = [row[column] for row in rows]
+        print(f"{what} time for each file, most / least: {max(costs) / min(costs):.2f} (target: flat)")
+    *_, first, whole = rows[-1]
+    print(f"first file after {first / whole:.3f} of the time to the whole directory (target: below 1)")
+    print(f"memory: {max(row[6] for row in rows):.0f} MB at most (target {RSS_MB})", flush=True)
     return results
 
 

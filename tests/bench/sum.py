@@ -55,8 +55,9 @@ def one_tree(run: Run, name: str, work: Path, fetch: Path, replay: Path) -> dict
             volumes.sync(at)
             wanted = listing(at / "tree")
             on_disk = volumes.used(at)
+        say(f"{name}: calls below the target, of {facts['entries']} entries and {facts['files']} files")
         most = sorted(counts.items(), key=lambda item: -item[1])
-        print(", ".join(f"{name} {count}" for name, count in most), flush=True)
+        table(["call", "number", "for each entry"], [[call, n, n / facts["entries"]] for call, n in most])
         for _ in range(run.rounds):
             runs["burst"].append(restore(burst, work))
             for who, loops in (("fetch", 0), ("fetch, one loop", 1)):
