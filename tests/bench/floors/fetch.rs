@@ -1,8 +1,10 @@
-//! What a plain client of aws-c-s3 does: fetch ENDPOINT PATH LENGTH IN_FLIGHT EVENT_LOOPS
+//! What a plain client of aws-c-s3 does: fetch ENDPOINT PATH LENGTH IN_FLIGHT EVENT_LOOPS [SOCKET_READ [REQUEST_MIB]]
 //!
-//! Gets an object in ranges of 8 MiB, IN_FLIGHT at a time, and drops what comes. EVENT_LOOPS 0 is what the library
-//! chooses. Prints JSON: wall seconds from the first request to the last byte, CPU seconds from the start until then.
+//! Gets an object in ranges of REQUEST_MIB (8), IN_FLIGHT at a time, and drops what comes. EVENT_LOOPS 0 is what the
+//! library chooses, SOCKET_READ is how many bytes it reads from a socket at once (16384). Prints JSON: wall seconds from the first request to the last byte, CPU seconds from the start until then.
 //! Shares no code with the program.
+
+#![allow(unsafe_code)]
 
 use std::error::Error;
 use std::sync::mpsc::{Sender, channel};
@@ -21,7 +23,6 @@ use nix::sys::resource::{UsageWho, getrusage};
 
 type Result<T, E = Box<dyn Error + Send + Sync>> = std::result::Result<T, E>;
 
-const PART: u64 = 8 << 20;
 const REGION: &str = "us-east-1";
 
 /// The bytes that came, or why not.
@@ -29,9 +30,15 @@ type Done = std::result::Result<u64, String>;
 
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().collect();
-    let [_, endpoint, path, length, in_flight, event_loops] = arguments.as_slice() else {
-        return Err("fetch ENDPOINT PATH LENGTH IN_FLIGHT EVENT_LOOPS".into());
+    let [_, endpoint, path, length, in_flight, event_loops, options @ ..] = arguments.as_slice() else {
+        return Err("fetch ENDPOINT PATH LENGTH IN_FLIGHT EVENT_LOOPS [SOCKET_READ [REQUEST_MIB]]".into());
     };
+    if let Some(bytes) = options.first() {
+        let bytes = bytes.parse()?;
+        // SAFETY: a C global of the library, written before anything of it runs.
+        unsafe { mountpoint_s3_crt_sys::g_aws_channel_max_fragment_size = bytes };
+    }
+    let part: u64 = options.get(1).map_or(Ok(8), |mib| mib.parse())? << 20;
     let (length, in_flight): (u64, u32) = (length.parse()?, in_flight.parse()?);
     let allocator = Allocator::default();
     let loops = Some(event_loops.parse()?).filter(|&loops| loops > 0);
@@ -43,11 +50,11 @@ fn main() -> Result<()> {
     config
         .region(REGION)
         .client_bootstrap(ClientBootstrap::new(&allocator, &bootstrap)?)
-        .part_size(PART as usize)
+        .part_size(part as usize)
         // The library opens a connection for every 0.4 Gbit/s that it is told to aim at.
         .throughput_target_gbps(0.4 * f64::from(in_flight) + 0.1)
         .max_active_connections_override(in_flight)
-        .memory_limit_in_bytes((128 << 20) + (2 * PART * u64::from(in_flight)).max(128 << 20));
+        .memory_limit_in_bytes((128 << 20) + (2 * part * u64::from(in_flight)).max(128 << 20));
     let anonymous = CredentialsProvider::new_anonymous(&allocator)?;
     config.signing_config(init_signing_config(REGION, anonymous, Some(SigningAlgorithm::SigV4), None, Some(false)));
     let client = Client::new(&allocator, config)?;
@@ -57,7 +64,7 @@ fn main() -> Result<()> {
     let (mut next, mut flying, mut bytes) = (0, 0, 0);
     while next < length || flying > 0 {
         while next < length && flying < in_flight {
-            let end = length.min(next + PART);
+            let end = length.min(next + part);
             start(&client, &allocator, endpoint, path, next, end, sender.clone())?;
             (next, flying) = (end, flying + 1);
         }
