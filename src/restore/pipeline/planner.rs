@@ -181,11 +181,13 @@ impl<'a> Planner<'a> {
         let range = self.archive.index.part_range(first.index).start..self.archive.index.part_range(last.index).end;
         let entries = entries_of(&parts);
         let permit = loop {
+            let permit = self.shared.permits.take(1 + entries / ENTRIES_PER_PERMIT, TICK);
+            // Also what came while this waited: nothing more is asked for then.
             check_stop(self.stop)?;
             if self.shared.failed() {
                 return Err(Error::new(Kind::Failure, "another thread failed"));
             }
-            if let Some(permit) = self.shared.permits.take(1 + entries / ENTRIES_PER_PERMIT, TICK) {
+            if let Some(permit) = permit {
                 break permit;
             }
             self.check_stall()?;
