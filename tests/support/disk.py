@@ -48,6 +48,8 @@ class Disk:
         run("mkfs.btrfs", "-q", *options, self.image)
 
     def mount(self, options: str = "") -> None:
+        # After errors the kernel may remember a newer file system of this UUID than the disk holds, and refuse it.
+        run("btrfs", "device", "scan", "--forget")
         run("mount", "-t", "btrfs", "-o", ",".join(filter(None, ("loop", options))), self.image, self.path)
         queue = Path("/sys/class/block") / Path(self.device()).name / "queue"
         (queue / "max_sectors_kb").write_text(str(LARGEST_CALL_KIB))
