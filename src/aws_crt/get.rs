@@ -137,6 +137,38 @@ pub fn exists(client: &Client, name: &str, key: &str) -> Result<Option<bool>> {
     }
 }
 
+/// An object as it is found by its name.
+pub(super) struct Seen {
+    pub len: u64,
+    etag: String,
+    /// As the server sends it; of an object that was uploaded in parts "CHECKSUM-PARTS".
+    pub crc32c: Option<String>,
+}
+
+impl Seen {
+    /// To read this version of it.
+    pub fn object(&self, name: &str, key: &str) -> Arc<Object> {
+        let (name, key, etag) = (name.to_owned(), key.to_owned(), self.etag.clone());
+        Arc::new(Object { name, key, version: None, etag, len: self.len, tail: Vec::new() })
+    }
+}
+
+/// Looks at an object; None if there is none.
+pub(super) fn look(client: &Client, name: &str, key: &str) -> Result<Option<Seen>> {
+    let mut options = client.request("HEAD", key, None, &[("x-amz-checksum-mode", "ENABLED")])?;
+    options.operation_name("HeadObject");
+    match wait(client, name, options, false)? {
+        Outcome::Reply(reply) => Ok(Some(Seen {
+            len: reply.header("Content-Length").and_then(|len| len.parse().ok()).unwrap_or_default(),
+            etag: reply.header("ETag").unwrap_or_default(),
+            crc32c: reply.header("x-amz-checksum-crc32c"),
+        })),
+        Outcome::Failure(failure) if failure.status == 404 => Ok(None),
+        Outcome::Failure(failure) => Err(failure.into_error(name, client.host(), Doing::Read)),
+        Outcome::ServerError => Err(no_answer(client, name)),
+    }
+}
+
 /// Ends an upload of this number (`uploadId=...`) that nothing else ends any more, if the server lets us.
 pub(super) fn abort_upload(client: &Client, name: &str, key: &str, upload: &str) -> Result<()> {
     let mut options = client.request_with_query("DELETE", key, Some(upload), &[])?;

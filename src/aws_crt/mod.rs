@@ -8,6 +8,7 @@
 
 mod address;
 mod client;
+mod confirm;
 mod failure;
 pub mod get;
 pub mod put;

@@ -17,6 +17,7 @@ use mountpoint_s3_crt::s3::client::{
 
 use super::address::encode_query_value;
 use super::client::{Client, lock};
+use super::confirm;
 use super::failure::{Doing, Failure, is_tls};
 use super::get::abort_upload;
 use crate::error::{Error, Kind, Result};
@@ -39,7 +40,7 @@ fn parts_under_way(connections: u64) -> u64 {
 
 /// An upload under way. Dropping it aborts it and waits until that is done.
 pub struct Upload {
-    client: Client,
+    client: Arc<Client>,
     request: MetaRequest,
     name: String,
     key: String,
@@ -66,6 +67,8 @@ struct State {
     fatal: Option<CrtError>,
     /// Parts the server has acknowledged.
     acknowledged: u64,
+    /// Attempts to complete the upload that have ended, in whatever way.
+    completions: u32,
     /// The whole upload is over.
     ended: bool,
     /// "uploadId=...", once a part was sent.
@@ -147,7 +150,8 @@ impl Upload {
                 Some(_) => UploadReviewOutcome::Abort,
             }
         });
-        let state = State { last: Instant::now(), fatal: None, acknowledged: 0, ended: false, upload: None };
+        let state =
+            State { last: Instant::now(), fatal: None, acknowledged: 0, completions: 0, ended: false, upload: None };
         let progress = Arc::new(Progress { state: Mutex::new(state), changed: Condvar::new() });
         let seen = progress.clone();
         let attempt = move |attempt: &RequestMetrics| {
@@ -161,8 +165,10 @@ impl Upload {
                 if is_tls(attempt.error().raw_error()) {
                     state.fatal = Some(attempt.error());
                 }
-                if attempt.request_type() == RequestType::UploadPart && !attempt.error().is_err() {
-                    state.acknowledged += 1;
+                match attempt.request_type() {
+                    RequestType::UploadPart if !attempt.error().is_err() => state.acknowledged += 1,
+                    RequestType::CompleteMultipartUpload => state.completions += 1,
+                    _ => {}
                 }
             });
         };
@@ -175,7 +181,7 @@ impl Upload {
         })?;
         let window = parts_under_way(client.connections());
         Ok(Upload {
-            client,
+            client: Arc::new(client),
             request,
             name: name.to_owned(),
             key: key.to_owned(),
@@ -208,9 +214,33 @@ impl Upload {
                     self.ended = true;
                     return self.outcome(result);
                 }
-                Err(RecvTimeoutError::Timeout) => self.check_stall()?,
+                // Its end may have come to pass all the same.
+                Err(RecvTimeoutError::Timeout) => match self.check_stall() {
+                    Err(_) if self.is_complete(Duration::ZERO) => return Ok(()),
+                    checked => checked?,
+                },
                 Err(RecvTimeoutError::Disconnected) => return Err(self.lost()),
             }
+        }
+    }
+
+    /// Whether the object is there, as it was sent. What prevents finding out is less telling than why it is asked.
+    fn is_complete(&self, patience: Duration) -> bool {
+        let parts = std::mem::take(&mut lock(&self.sent).parts);
+        confirm::is_complete(&self.client, &self.name, &self.key, &parts, patience).unwrap_or(false)
+    }
+
+    /// After a failure: whether the object is there, because only an answer was lost on the way.
+    fn is_complete_despite(&self, failure: Option<&Failure>) -> bool {
+        let completions = lock(&self.progress.state).completions;
+        let refused = failure.is_some_and(|failure| (400..500).contains(&failure.status));
+        match completions {
+            0 => false,
+            // The first answer of a server that refuses is to be believed.
+            1 if refused => false,
+            // A later one may mean that it was done, or is being done, at the request of an earlier attempt.
+            _ if refused => self.is_complete(self.patience()),
+            _ => self.is_complete(Duration::ZERO),
         }
     }
 
@@ -278,6 +308,9 @@ impl Upload {
         if let Some(what) = mismatch {
             let message = format!("{}: the upload was abandoned: {what}", self.name);
             return Err(Error::new(Kind::Failure, message));
+        }
+        if !matches!(result, Ok(true)) && self.is_complete_despite(result.as_ref().err()) {
+            return Ok(());
         }
         let confirmed = result.map_err(|f| f.into_error(&self.name, self.client.host(), Doing::Write))?;
         if !confirmed {
@@ -362,7 +395,7 @@ fn compare(sent: &[(u64, u32)], review: &UploadReview) -> Option<String> {
 }
 
 /// A CRC as S3 writes it: base64 of the four bytes, highest first.
-fn base64(crc: u32) -> String {
+pub(super) fn base64(crc: u32) -> String {
     const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let bits = u64::from(crc) << 4;
     let digits = (0..6).rev().map(|i| {

@@ -3,17 +3,17 @@
 
 use std::fs::File;
 use std::io::{Seek, SeekFrom};
-use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
-use std::sync::{Condvar, Mutex, MutexGuard};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::Duration;
 
+use super::durable::Durable;
 use super::identity::Identity;
 use super::journal::{self, Contents, LinkText, PartSet, Record};
 use super::state::State;
 use crate::error::{Error, Kind, Result};
-use crate::linux::{retry, retry_io, syncfs};
+use crate::linux::{retry, retry_io};
 
 /// Time between two checkpoints unless the caller chooses another.
 pub const INTERVAL: Duration = Duration::from_secs(10);
@@ -22,8 +22,7 @@ pub const INTERVAL: Duration = Duration::from_secs(10);
 const BUFFER: usize = 1 << 16;
 
 pub struct Journal {
-    /// Any file of the file system that is to be synced.
-    anchor: OwnedFd,
+    durable: Arc<Durable>,
     /// For messages.
     shown: String,
     seed: u32,
@@ -46,11 +45,13 @@ struct Open {
     covers_any: bool,
     stop: bool,
     failed: Option<Error>,
+    /// A checkpoint failed: none may follow that would count, because what this one could not make durable is not.
+    broken: bool,
 }
 
 impl Journal {
     /// Begins a journal; it is on the disk before anything that it will speak of.
-    pub fn begin(state: &State, identity: &Identity) -> Result<Journal> {
+    pub fn begin(state: &State, identity: &Identity, durable: Arc<Durable>) -> Result<Journal> {
         let file = state.open_journal()?;
         let header = journal::encode_header(&identity.header());
         let write = || {
@@ -68,22 +69,21 @@ impl Journal {
             total: None,
             end: header.len() as u64,
         };
-        Journal::new(file, state.path(), nothing)
+        Journal::new(file, state.path(), nothing, durable)
     }
 
     /// Goes on with a journal, behind what was readable of it.
-    pub fn resume(state: &State, contents: Contents) -> Result<Journal> {
+    pub fn resume(state: &State, contents: Contents, durable: Arc<Durable>) -> Result<Journal> {
         let file = state.open_journal()?;
         retry_io(|| file.set_len(contents.end))
             .map_err(|e| Error::io(format!("cut {}/journal", state.path().display()), e))?;
-        let journal = Journal::new(file, state.path(), contents)?;
+        let journal = Journal::new(file, state.path(), contents, durable)?;
         journal.append(&Record::Session)?;
         Ok(journal)
     }
 
-    fn new(file: File, state: &Path, contents: Contents) -> Result<Journal> {
+    fn new(file: File, state: &Path, contents: Contents, durable: Arc<Durable>) -> Result<Journal> {
         let shown = format!("{}/journal", state.display());
-        let anchor = file.as_fd().try_clone_to_owned().map_err(|e| Error::io(format!("open {shown}"), e))?;
         let open = Open {
             file,
             written: contents.end,
@@ -92,9 +92,10 @@ impl Journal {
             covers_any: !contents.done.is_empty(),
             stop: false,
             failed: None,
+            broken: false,
         };
         Ok(Journal {
-            anchor,
+            durable,
             shown,
             seed: contents.seed,
             before: contents.done,
@@ -174,17 +175,28 @@ impl Journal {
         failed.map_or(Ok(()), Err)
     }
 
-    /// Makes durable what was put in place before this call, and says so. Nothing is done if there is nothing new.
+    /// Makes durable what was put in place before this call, and says so. Nothing is done if there is nothing new. After
+    /// an error every further call fails.
     pub fn checkpoint(&self) -> Result<()> {
+        let result = self.try_checkpoint();
+        self.open().broken |= result.is_err();
+        result
+    }
+
+    fn try_checkpoint(&self) -> Result<()> {
         let (covered, parts) = {
             let mut open = self.open();
+            if open.broken {
+                let message = format!("{}: a checkpoint failed before: none counts any more", self.shown);
+                return Err(Error::new(Kind::Failure, message));
+            }
             if open.uncovered == 0 {
                 return Ok(());
             }
             self.flush(&mut open)?;
             (open.written, open.uncovered)
         };
-        syncfs(self.anchor.as_fd()).map_err(|e| self.failed("write to disk what is recorded in", e))?;
+        self.durable.sync()?;
         self.append(&Record::Checkpoint { covered })?;
         {
             let mut open = self.open();
@@ -192,7 +204,8 @@ impl Journal {
             open.uncovered -= parts;
             open.covers_any = true;
         }
-        retry(|| nix::unistd::fdatasync(self.anchor.as_fd())).map_err(|e| self.failed("write", e.into()))
+        let file = self.open().file.try_clone().map_err(|e| self.failed("write", e))?;
+        retry(|| nix::unistd::fdatasync(&file)).map_err(|e| self.failed("write", e.into()))
     }
 
     fn append(&self, record: &Record) -> Result<()> {

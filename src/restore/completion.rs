@@ -15,28 +15,35 @@ use std::path::Path;
 use nix::errno::Errno;
 use serde_json::Value;
 
+use super::durable::Durable;
 use super::target::Target;
 use crate::error::{Error, Result};
 use crate::format::Attributes;
 use crate::format::limits::{COMPLETION_MARKER, FINISHING_MARKER, STATE_DIRECTORY, is_marker};
 use crate::linux::beneath::Beneath;
-use crate::linux::{attributes, is_errno, remove, retry, syncfs};
+use crate::linux::{attributes, is_errno, remove, retry};
 
 impl Target {
     /// Waits until everything is on the disk, ends the state of being restored, and marks the target as complete.
     pub fn complete(self, root: Option<&Attributes>, marker: &Value) -> Result<()> {
         let failed = |what: &str, e| Error::io(format!("{what} {}", self.path.display()), e);
-        // The kernel reports here what went wrong while it wrote in the background.
-        syncfs(self.root.as_fd()).map_err(|e| failed("write to disk", e))?;
+        // Here is told what went wrong while the kernel wrote in the background.
+        self.durable.sync()?;
         set_mark(&self.root, FINISHING_MARKER, marker)
             .and_then(|()| fsync(&self.root))
             .map_err(|e| failed("mark as nearly complete", e))?;
-        tidy_up(&self.path, &self.root, root, marker)
+        tidy_up(&self.path, &self.root, &self.durable, root, marker)
     }
 }
 
 /// Steps 3 and 4; may be repeated.
-pub fn tidy_up(path: &Path, target: &Beneath, root: Option<&Attributes>, marker: &Value) -> Result<()> {
+pub fn tidy_up(
+    path: &Path,
+    target: &Beneath,
+    durable: &Durable,
+    root: Option<&Attributes>,
+    marker: &Value,
+) -> Result<()> {
     let shown = path.display();
     let step = |what: &str, result: io::Result<()>| result.map_err(|e| Error::io(format!("{what} {shown}"), e));
     let removed = match remove::remove_tree(target, STATE_DIRECTORY.as_bytes()) {
@@ -47,7 +54,7 @@ pub fn tidy_up(path: &Path, target: &Beneath, root: Option<&Attributes>, marker:
     if let Some(root) = root {
         step("set the attributes of", apply_root(target, root))?;
     }
-    step("write to disk", syncfs(target.as_fd()))?;
+    durable.sync()?;
     // Last, when everything it speaks of is on the disk.
     let marked = set_mark(target, COMPLETION_MARKER, marker).and_then(|()| {
         with_write_permission(target.as_fd(), || remove_mark(target, FINISHING_MARKER))?;

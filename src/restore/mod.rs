@@ -8,6 +8,7 @@
 //! pipe: the same for standard input, which has no ranges
 //!
 //! target -> completion: the target before and after; state, journal, checkpoint, identity: what makes it one to continue
+//! durable: whether what was written is on the disk
 //! ```
 //!
 //! A part is handed to the sink only after its checksum and its whole structure were found right. The sink gets
@@ -16,6 +17,7 @@
 mod checkpoint;
 mod completion;
 mod deferred;
+mod durable;
 pub mod fetch_directory;
 mod file_table;
 mod finish;

@@ -92,6 +92,10 @@ impl<'a> MountedSink<'a> {
         } else {
             let state = target.open_dir(STATE_DIRECTORY.as_bytes());
             match state.and_then(|dir| probe(dir.as_fd())) {
+                // Their errors show nowhere else.
+                Ok(EncodedSupport::Supported { .. }) if !target.sees_device_errors() => {
+                    (None, Some("the errors of the file system's devices cannot be asked for".to_owned()))
+                }
                 Ok(EncodedSupport::Supported { sector_size }) => (Some(sector_size), None),
                 Ok(EncodedSupport::Unsupported(reason)) => (None, Some(reason)),
                 // No unnamed files here (some network file systems): no BTRFS either.

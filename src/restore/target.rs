@@ -6,6 +6,7 @@ use std::io::ErrorKind;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use nix::errno::Errno;
 use nix::libc::{S_IFBLK, S_IFCHR, S_IFIFO, S_IFLNK, S_IFMT, S_IFREG};
@@ -14,6 +15,7 @@ use serde_json::Value;
 
 use super::checkpoint::Journal;
 use super::completion;
+use super::durable::Durable;
 use super::identity::Identity;
 use super::journal::Contents;
 use super::state::{Found, JournalFound, NOT_CONTENT, State};
@@ -48,6 +50,7 @@ pub struct Target {
     /// Held as long as the restore runs.
     _lock: Lock,
     journal: Option<Journal>,
+    pub(super) durable: Arc<Durable>,
     /// New files may not simply belong to this process: the target hands its group or ACL down.
     inherits: bool,
     into_existing: bool,
@@ -125,6 +128,11 @@ impl Target {
     /// Whether it was not empty when it was begun.
     pub fn held_others(&self) -> bool {
         self.held_others
+    }
+
+    /// Whether a device that fails will be noticed.
+    pub fn sees_device_errors(&self) -> bool {
+        self.durable.sees_device_errors()
     }
 
     pub fn journal(&self) -> Option<&Journal> {
@@ -246,22 +254,24 @@ impl Opened<'_> {
         if self.held_others {
             self.state.say_that_it_held_others()?;
         }
+        let durable = Arc::new(Durable::new(self.root.as_fd(), self.path)?);
         let journal = match self.wanted.identity {
-            Some(identity) => Some(Journal::begin(&self.state, identity)?),
+            Some(identity) => Some(Journal::begin(&self.state, identity, durable.clone())?),
             None => {
                 self.state.remove_journal()?;
                 None
             }
         };
-        self.target(journal, false)
+        self.target(journal, durable, false)
     }
 
     fn resume(self, contents: Contents) -> Result<Option<Target>> {
-        let journal = Journal::resume(&self.state, contents)?;
-        self.target(Some(journal), true)
+        let durable = Arc::new(Durable::new(self.root.as_fd(), self.path)?);
+        let journal = Journal::resume(&self.state, contents, durable.clone())?;
+        self.target(Some(journal), durable, true)
     }
 
-    fn target(self, journal: Option<Journal>, resumes: bool) -> Result<Option<Target>> {
+    fn target(self, journal: Option<Journal>, durable: Arc<Durable>, resumes: bool) -> Result<Option<Target>> {
         let Opened { path, root, wanted, state, lock, held_others } = self;
         if wanted.clears_acl {
             let _ = attributes::remove_xattr(root.as_fd(), DEFAULT_ACL.as_bytes());
@@ -278,6 +288,7 @@ impl Opened<'_> {
             state,
             _lock: lock,
             journal,
+            durable,
             inherits: mode & 0o2000 != 0 || has_default_acl,
             into_existing: wanted.into_existing,
             resumes,
@@ -295,7 +306,8 @@ fn finish_off(path: &Path, root: Beneath, wanted: &Wanted<'_>, finishing: &Value
         }
         None => None,
     };
-    completion::tidy_up(path, &root, wanted.root, finishing)?;
+    let durable = Durable::new(root.as_fd(), path)?;
+    completion::tidy_up(path, &root, &durable, wanted.root, finishing)?;
     Ok(None)
 }
 

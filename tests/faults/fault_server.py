@@ -3,7 +3,9 @@
 import socket
 import threading
 import zlib
+from base64 import b64decode, b64encode
 from collections import Counter
+from collections.abc import Iterable
 
 from s3_http import Answer, Connection, Gone, Request
 
@@ -25,6 +27,7 @@ REFUSALS = {
     "403": lambda: error(403, "ExpiredToken"),
     "404": lambda: error(404, "NoSuchKey"),
     "404 upload": lambda: error(404, "NoSuchUpload"),
+    "403 denied": lambda: error(403, "AccessDenied"),
     "412": lambda: error(412, "PreconditionFailed"),
     "301": lambda: error(301, "PermanentRedirect"),
     "html": lambda: Answer(200, {"Content-Type": "text/html"}, HTML),
@@ -37,8 +40,10 @@ class FaultServer:
 
     def __init__(self, content: bytes = b"", other: bytes = b""):
         self.content, self.other = memoryview(content), memoryview(other)
-        self.uploads: dict[str, dict[int, bytes]] = {}
+        # Of each upload the requests that brought its parts.
+        self.uploads: dict[str, dict[int, Request]] = {}
         self.objects: dict[str, bytes] = {}
+        self.checksums: dict[str, str] = {}
         self.lock = threading.Lock()
         self.closing = threading.Event()
         self.reset()
@@ -63,6 +68,13 @@ class FaultServer:
             self.seen: Counter[str] = Counter()
             self.uploads.clear()
             self.objects.clear()
+            self.checksums.clear()
+            # What is answered to whoever speaks of an upload that is not there (any more).
+            self.when_gone = "404 upload"
+            # How often the object of a complete upload is not seen at first.
+            self.unseen = 0
+            # Changes what a complete upload comes to: "damage", "checksum" (told with HEAD), "damage, checksum".
+            self.outcome = ""
 
     def close(self) -> None:
         self.closing.set()
@@ -112,7 +124,9 @@ class FaultServer:
             self.answer(request, "")
             connection.reset()
             raise Gone
-        if fault == "stall":
+        if fault in ("stall", "silent"):
+            if fault == "silent":
+                self.answer(request, "")
             self.closing.wait()
             raise Gone
         answer = self.answer(request, "") if fault in ("cut", "drip", "stall in body") else Answer(0)
@@ -139,15 +153,29 @@ class FaultServer:
         if request.method == "GET":
             return self.get(request, fault)
         if request.method == "HEAD":
-            found = Answer(200, self.headers(self.content), length=len(self.content))
-            return found if self.content else error(404, "NoSuchKey")
+            return self.head(request)
         return self.write(request)
+
+    def head(self, request: Request) -> Answer:
+        with self.lock:
+            content = memoryview(self.objects.get(request.path, self.content))
+            checksum = self.checksums.get(request.path)
+            if request.path in self.objects and self.unseen:
+                self.unseen -= 1
+                content = memoryview(b"")
+        if not content:
+            return error(404, "NoSuchKey")
+        headers = self.headers(content)
+        if checksum and request.headers.get("x-amz-checksum-mode") == "ENABLED":
+            headers["x-amz-checksum-crc32c"] = checksum
+        return Answer(200, headers, length=len(content))
 
     def headers(self, content: memoryview) -> dict[str, str]:
         return {"ETag": f'"{zlib.crc32(content[:4096]):08x}{len(content):x}"', "Accept-Ranges": "bytes"}
 
     def get(self, request: Request, fault: str) -> Answer:
         content = self.other if fault.startswith("replaced") else self.content
+        content = memoryview(self.objects.get(request.path, content))
         headers = self.headers(content)
         wanted = request.headers.get("if-match")
         if wanted and wanted != headers["ETag"] and fault != "replaced unnoticed":
@@ -179,17 +207,33 @@ class FaultServer:
                 xml = f"<InitiateMultipartUploadResult><UploadId>{upload}</UploadId></InitiateMultipartUploadResult>"
                 return Answer(200, {"Content-Type": "application/xml"}, xml.encode())
             if upload not in self.uploads:
-                return error(404, "NoSuchUpload")
+                return REFUSALS[self.when_gone]()
             if request.method == "PUT":
-                self.uploads[upload][int(request.query["partNumber"])] = request.body
+                self.uploads[upload][int(request.query["partNumber"])] = request
                 return Answer(200, {"ETag": f'"{zlib.crc32(request.body):08x}"'})
             if request.method == "DELETE":
                 del self.uploads[upload]
                 return Answer(204)
             parts = self.uploads.pop(upload)
-            self.objects[request.path] = b"".join(parts[n] for n in sorted(parts))
+            content = bytearray(b"".join(parts[n].body for n in sorted(parts)))
+            if "checksum" in self.outcome:
+                sums = (parts[n].trailer["x-amz-checksum-crc32c"] for n in sorted(parts))
+                self.checksums[request.path] = composite(map(b64decode, sums), len(parts), "damage" in self.outcome)
+            elif "damage" in self.outcome:
+                content[len(content) // 2] ^= 1
+            self.objects[request.path] = bytes(content)
             xml = "<CompleteMultipartUploadResult><ETag>&quot;whole&quot;</ETag></CompleteMultipartUploadResult>"
             return Answer(200, {"Content-Type": "application/xml"}, xml.encode())
+
+
+def composite(sums: Iterable[bytes], parts: int, damaged: bool) -> str:
+    """The CRC32C of the parts' CRC32C, as S3 tells it."""
+    crc = 0xFFFFFFFF
+    for byte in b"".join(sums):
+        crc ^= byte
+        for _ in range(8):
+            crc = crc >> 1 ^ (0x82F63B78 if crc & 1 else 0)
+    return f"{b64encode((crc ^ 0xFFFFFFFF ^ damaged).to_bytes(4)).decode()}-{parts}"
 
 
 def what(request: Request) -> str:

@@ -17,6 +17,8 @@ class Request:
     query: dict[str, str]
     headers: dict[str, str]
     body: bytes = b""
+    # Headers that came after the body.
+    trailer: dict[str, str] = field(default_factory=dict)
 
     def range(self, size: int) -> tuple[int, int] | None:
         """Start and end of the Range header within an object of `size` bytes; None without one."""
@@ -55,10 +57,10 @@ class Connection:
         headers = {k.lower(): v.strip() for k, _, v in (each.partition(":") for each in lines)}
         url = urlsplit(target)
         query = dict(parse_qsl(url.query, keep_blank_values=True))
-        body = self.take(int(headers.get("content-length", 0)))
+        body, trailer = self.take(int(headers.get("content-length", 0))), {}
         if "aws-chunked" in headers.get("content-encoding", ""):
-            body = unchunk(body)
-        return Request(method, unquote(url.path), query, headers, body)
+            body, trailer = unchunk(body)
+        return Request(method, unquote(url.path), query, headers, body, trailer)
 
     def until(self, mark: bytes) -> bytes:
         while mark not in self.rest:
@@ -95,13 +97,15 @@ class Connection:
         self.sock.close()
 
 
-def unchunk(body: bytes) -> bytes:
-    """The content of an aws-chunked body; its trailer holds the checksum."""
+def unchunk(body: bytes) -> tuple[bytes, dict[str, str]]:
+    """The content of an aws-chunked body, and its trailer, which holds the checksum."""
     out, at = [], 0
     while True:
         end = body.index(b"\r\n", at)
         size = int(body[at:end].split(b";")[0], 16)
         if size == 0:
-            return b"".join(out)
+            lines = body[end + 2 :].decode("latin-1").split("\r\n")
+            pairs = (line.partition(":") for line in lines if line)
+            return b"".join(out), {name.lower(): value.strip() for name, _, value in pairs}
         out.append(body[end + 2 : end + 2 + size])
         at = end + 2 + size + 2

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from burst import snapshot
+from conftest import FULL
 from fault_server import FaultServer
 from test_download import ALWAYS, CHANGED, DEADLINE, DENIED, FAILED, NOT_FOUND, OK, UNAVAILABLE, UNSUPPORTED, USAGE
 from trees import MIB, noise, prose
@@ -98,6 +99,50 @@ def test_fault(fault: str, times: str, case: Case, some: Callable[[int, bool], l
     print(f"slowest: {slowest:.2f} s, exit codes: {json.dumps(ends)}")
 
 
+# What is answered to a repeated request to complete an upload that is complete; how often the object is not seen at first;
+# what is told of it.
+LOST = [
+    ("404 upload", 0, ""),
+    ("404 upload", 2, "checksum"),
+    ("403 denied", 2, ""),
+    ("412", 0, "checksum"),
+    ("500", 0, ""),
+    ("500", 0, "checksum"),
+]
+
+
+@pytest.mark.parametrize(("answer", "unseen", "told"), LOST)
+def test_only_the_last_answer_is_lost(answer: str, unseen: int, told: str, case: Case):
+    """The object is there, or will be in a moment, as its checksum tells, or reading it back."""
+    case.server.reset("lost answer", COMPLETE, 1)
+    case.server.when_gone, case.server.unseen, case.server.outcome = answer, unseen, told
+    code, err, seconds = upload(case)
+    seen = case.server.seen
+    assert code == OK, (code, err)
+    assert case.server.objects == {"/bucket/key": case.archive}
+    assert seen["complete"] >= 2 and seen["head"] == 2 + unseen and (seen["get"] > 0) == (not told), seen
+    assert seconds < LIMIT, seconds
+
+
+@pytest.mark.parametrize("outcome", ["damage", "damage, checksum"])
+@pytest.mark.parametrize("answer", ["404 upload", "500"] if FULL else ["500"])
+def test_what_is_there_is_not_what_was_sent(answer: str, outcome: str, case: Case):
+    """An object of the same length: the error is the one that it was."""
+    case.server.reset("lost answer", COMPLETE, 1)
+    case.server.when_gone, case.server.outcome = answer, outcome
+    code, err, seconds = upload(case)
+    assert code in ({UNAVAILABLE} if answer == "500" else {NOT_FOUND, FAILED}), (code, err)
+    assert seconds < LIMIT, seconds
+
+
+def test_an_answer_that_never_comes(case: Case):
+    """The server has done what it should, and says nothing at all."""
+    case.server.reset("silent", COMPLETE, 1)
+    code, err, _ = upload(case)
+    assert code == OK, (code, err)
+    assert case.server.objects == {"/bucket/key": case.archive}
+
+
 def expected(fault: str, times: str, first: int) -> set[int]:
     once, always = EXPECTED[fault]
     if first == HEAD:
@@ -109,7 +154,7 @@ def expected(fault: str, times: str, first: int) -> set[int]:
             return {TARGET_IN_USE}
         if fault == "412":
             return {CHANGED}
-    if fault == "lost answer" and first == COMPLETE:
-        # It is complete, and then there is no such upload any more.
-        return {OK, NOT_FOUND, FAILED, UNAVAILABLE}
+    if fault == "lost answer" and first == COMPLETE and times != "once":
+        # It is complete, and nobody says so.
+        return {NOT_FOUND, FAILED, UNAVAILABLE}
     return once if times == "once" else always

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 TESTS = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(TESTS / "resume"), str(TESTS / "faults"), str(TESTS / "system")]
+sys.path[:0] = [str(TESTS / each) for each in ("resume", "faults", "support", "system")]
 
 import pytest  # noqa: E402
 from fixtures import made, source, target, tmp, volume, work  # noqa: E402, F401
