@@ -78,7 +78,9 @@ def test_nearly_full(made: Archives, image: Image):
     image.check()
 
 
-@pytest.mark.parametrize("size", [64 * MIB, 64 * MIB + 1, 100 * MIB + 12_345, GIB + 4095, 300 * GIB, 8 * TIB, 64 * TIB])
+@pytest.mark.parametrize(
+    "size", [64 * MIB, 64 * MIB + 1, 100 * MIB + 12_345, 256 * MIB, GIB + 4095, 300 * GIB, 8 * TIB, 64 * TIB]
+)
 @pytest.mark.parametrize("profile", ["dup", "single"])
 def test_sizes(size: int, profile: str, made: Archives, listed: Listed, source: Volume):
     """From the smallest device to the largest; on BTRFS, which allows such sparse files."""
@@ -87,10 +89,14 @@ def test_sizes(size: int, profile: str, made: Archives, listed: Listed, source: 
         image.make(made.archive("empty"), size, "--metadata", profile)
         assert superblocks(image.path) == [at for at in SUPERBLOCKS if at + 4096 <= size]
         image.check()
-        with image.mounted() as root:
+        # Where metadata has few MiB, Linux 6.18 can wait for space forever: btrfs-cleaner for the reclaim of space, and
+        # that for inodes which the cleaner would let go of.
+        writable = size >= 256 * MIB
+        with image.mounted("" if writable else "ro") as root:
             assert_same(listed("empty"), listing(root))
-            for n in range(300):
-                (root / f"{n}").write_bytes(os.urandom(5000))
+            if writable:
+                for n in range(300):
+                    (root / f"{n}").write_bytes(os.urandom(5000))
         image.check()
     finally:
         image.path.unlink(missing_ok=True)
