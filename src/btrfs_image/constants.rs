@@ -18,6 +18,8 @@ pub const SUPERBLOCKS: [u64; 3] = [64 << 10, 64 << 20, 256 << 30];
 /// `BTRFS_SUPER_INFO_SIZE`
 pub const SUPERBLOCK_LENGTH: u64 = 4096;
 pub const MAGIC: [u8; 8] = *b"_BHRfS_M";
+/// In place of [`MAGIC`] while an image is being made: no program knows it.
+pub const MAGIC_UNFINISHED: [u8; 8] = *b"!BURST_M";
 /// `BTRFS_DEVICE_RANGE_RESERVED` (fs/btrfs/fs.h): boot loaders and the first superblock.
 pub const RESERVED: Range<u64> = 0..MIB;
 

@@ -7,7 +7,7 @@ use super::constants::*;
 use super::layout::Layout;
 use super::space_items::{chunk_item, device_item};
 use super::space_trees::Identity;
-use super::structures::{DiskKey, Key, RootBackup, SuperBlock};
+use super::structures::{DiskKey, Key, RootBackup, SuperBlock, Uuid};
 use super::tree::Root;
 
 /// The trees that the superblock and its backup name.
@@ -88,10 +88,42 @@ fn backup(layout: &Layout, roots: &Roots) -> RootBackup {
     }
 }
 
+/// What stands at the place of the superblock while the file system with this UUID is being made. Everything that is
+/// not zero lies in the first 512 bytes, so that no cut tears it.
+pub fn unfinished(fsid: Uuid) -> Vec<u8> {
+    let mut sb = SuperBlock::zeroed();
+    sb.fsid = fsid;
+    sb.magic = MAGIC_UNFINISHED;
+    copy_at(sb, SUPERBLOCKS[0])
+}
+
+/// [`copy_at`] with the magic number of an unfinished one. Only the first 512 bytes differ, which every device writes
+/// whole: written over it, the superblock is there or is not.
+pub fn almost_finished(mut sb: SuperBlock, place: u64) -> Vec<u8> {
+    sb.magic = MAGIC_UNFINISHED;
+    copy_at(sb, place)
+}
+
 /// The bytes of the copy at this place.
 pub fn copy_at(mut sb: SuperBlock, place: u64) -> Vec<u8> {
     sb.bytenr = place.into();
     let sum = crc32c(&sb.as_bytes()[32..]);
     sb.csum[..4].copy_from_slice(&sum.to_le_bytes());
     sb.as_bytes().to_vec()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_write_changes_one_sector() {
+        let sb = SuperBlock { fsid: [7; 16], magic: MAGIC, total_bytes: 5.into(), ..SuperBlock::zeroed() };
+        let (before, after) = (almost_finished(sb.clone(), SUPERBLOCKS[0]), copy_at(sb, SUPERBLOCKS[0]));
+        assert_eq!(before[512..], after[512..]);
+        assert_eq!((&before[64..72], &after[64..72]), (&MAGIC_UNFINISHED[..], &MAGIC[..]));
+        let begun = unfinished([7; 16]);
+        assert!(begun[512..].iter().all(|&b| b == 0));
+        assert_eq!(begun[32..72], before[32..72]);
+    }
 }

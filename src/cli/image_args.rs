@@ -27,7 +27,7 @@ pub struct ImageArgs {
     /// Label of the file system, at most 255 bytes
     #[arg(long, value_name = "NAME")]
     label: Option<OsString>,
-    /// UUID of the file system [default: random]
+    /// UUID of the file system [default: random, but for the mark that BURST made it]
     #[arg(long, value_parser = parse_uuid)]
     uuid: Option<[u8; 16]>,
     /// How metadata is kept [default: dup]

@@ -181,7 +181,8 @@ fn decide(disks: &[Disk], contents: &[Content], label: &str, wipe: &[PathBuf]) -
                 "{disk} holds one of {} disks of the BURST volume {:?}, and not all of these were chosen or attached",
                 own.disks, own.label
             )),
-            Content::Other(what) => refused.push(format!("{disk} is not blank: it holds {what}")),
+            Content::Btrfs(uuid) if unfinished.contains(uuid) => clear.push(disk.path.clone()),
+            Content::Btrfs(_) | Content::Other(_) => refused.push(format!("{disk} is not blank: it holds {content}")),
         }
     }
     if refused.is_empty() {

@@ -1,6 +1,8 @@
 """What burst builds is the tree it was, is clean, and can be used like any other file system."""
 
+import fcntl
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -119,6 +121,21 @@ def test_refusals(made: Archives, image: Image, tmp: Path):
     image.make(made.archive("empty"), "128M", "--label", "x" * 256, "--force", code=2)
     burst("image", made.archive("empty"), tmp, "--size", "128M", code=2)
     burst("restore", "--label", "x", made.archive("empty"), tmp / "t", code=2)
+
+
+def test_after_a_killed_run(made: Archives, image: Image):
+    """The same command takes what a run left that was killed, but not what another one is making."""
+    strace = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=pwrite64"]
+    command = [program(), "image", "-q", "--workers", "1", "--size", "1G", made.archive("boundaries"), image.path]
+    killed = [*strace, "-e", "inject=pwrite64:signal=SIGKILL:when=4", *command]
+    assert subprocess.run(killed, check=False, timeout=120).returncode == -signal.SIGKILL
+    assert image.path.exists() and superblocks(image.path) == []
+    with open(image.path, "rb") as f:
+        fcntl.flock(f, fcntl.LOCK_EX)
+        assert "another run" in image.make(made.archive("kinds"), "256M", code=19).err
+    image.make(made.archive("kinds"), "256M")
+    assert image.path.stat().st_size == 256 * MIB
+    image.check()
 
 
 def test_uuid(made: Archives, image: Image):

@@ -1,7 +1,7 @@
 //! The device or image file that is being filled: it is opened only if nothing is lost, and becomes a file system
 //! with the last write.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Seek, SeekFrom};
 use std::os::fd::AsFd;
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
@@ -10,10 +10,11 @@ use std::path::{Path, PathBuf};
 use crate::btrfs_image::buffer::AlignedBuffer;
 use crate::btrfs_image::constants::{MIB, SECTOR, SUPERBLOCK_LENGTH, SUPERBLOCKS};
 use crate::btrfs_image::space_trees::PlaceWriter;
-use crate::btrfs_image::structures::SuperBlock;
-use crate::btrfs_image::superblock::copy_at;
+use crate::btrfs_image::structures::{SuperBlock, Uuid};
+use crate::btrfs_image::superblock::{almost_finished, copy_at, unfinished};
 use crate::error::{Error, Kind, Result};
 use crate::linux::pwrite_all;
+use crate::volume::content::is_unfinished_image;
 use crate::volume::{Content, content};
 
 pub struct Disk {
@@ -54,7 +55,8 @@ impl Disk {
         Ok(disk)
     }
 
-    /// Makes an image file of this size, all of it a hole. Unless `force`, nothing may be there.
+    /// Makes an image file of this size, all of it a hole. Unless `force`, nothing may be there but what a run that was
+    /// killed left.
     pub fn create_file(path: &Path, size: u64, force: bool) -> Result<Disk> {
         let what = || format!("create the image {}", path.display());
         if std::fs::metadata(path).is_ok_and(|m| !m.is_file()) {
@@ -63,18 +65,20 @@ impl Disk {
         }
         let mut options = OpenOptions::new();
         options.read(true).write(true);
-        match force {
-            true => options.create(true).truncate(true),
-            false => options.create_new(true),
+        let (file, new) = match options.clone().create_new(true).open(path) {
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => (options.open(path), false),
+            opened => (opened, true),
         };
-        let file = options.open(path).map_err(|e| match e.kind() {
-            io::ErrorKind::AlreadyExists => {
-                let message = format!("{} exists already: use --force to replace it", path.display());
-                Error::new(Kind::TargetInUse, message)
-            }
-            _ => Error::io(what(), e),
+        let file = file.map_err(|e| Error::io(what(), e))?;
+        let in_use = |why: &str| Error::new(Kind::TargetInUse, format!("{} {why}", path.display()));
+        file.try_lock().map_err(|e| match e {
+            TryLockError::WouldBlock => in_use("is being made by another run"),
+            TryLockError::Error(e) => Error::io(what(), e),
         })?;
-        file.set_len(size).map_err(|e| Error::io(what(), e))?;
+        if !new && !force && !is_unfinished_image(&file).map_err(|e| Error::io(what(), e))? {
+            return Err(in_use("exists already: use --force to replace it"));
+        }
+        file.set_len(0).and_then(|()| file.set_len(size)).map_err(|e| Error::io(what(), e))?;
         Ok(Disk { file, path: path.to_owned(), size })
     }
 
@@ -83,8 +87,9 @@ impl Disk {
     }
 
     /// Removes every trace of an older file system, and waits until it is gone: from here to the last write there is
-    /// none. `all` also clears what other kinds of file systems and partition tables leave at both ends.
-    pub fn wipe(&self, all: bool) -> Result<()> {
+    /// none, and a mark by which another run knows that. `all` also clears what other kinds of file systems and
+    /// partition tables leave at both ends.
+    pub fn wipe(&self, all: bool, fsid: Uuid) -> Result<()> {
         let zeros = AlignedBuffer::new(MIB as usize);
         let clear = |start: u64, length: u64| {
             let end = self.size.min(start + length) / SECTOR * SECTOR;
@@ -97,6 +102,8 @@ impl Disk {
             clear(0, MIB)?;
             clear(self.size.saturating_sub(MIB) / SECTOR * SECTOR, MIB)?;
         }
+        self.flush()?;
+        self.write_superblock(SUPERBLOCKS[0], &unfinished(fsid))?;
         self.flush()
     }
 
@@ -106,21 +113,23 @@ impl Disk {
     }
 
     /// Makes the device a file system. Everything else is on the medium before the first copy is written, and the
-    /// copies before the superblock itself.
+    /// copies before the superblock itself, of which the last write changes one sector.
     pub fn write_superblocks(&self, superblock: &SuperBlock) -> Result<()> {
         self.flush()?;
-        let mut buffer = AlignedBuffer::new(SUPERBLOCK_LENGTH as usize);
-        for place in SUPERBLOCKS.into_iter().rev() {
-            if place + SUPERBLOCK_LENGTH > self.size {
-                continue;
-            }
-            if place == SUPERBLOCKS[0] {
-                self.flush()?;
-            }
-            buffer.copy_from_slice(&copy_at(superblock.clone(), place));
-            self.write_at(place, &buffer)?;
+        let [first, copies @ ..] = SUPERBLOCKS;
+        for place in copies.into_iter().filter(|place| place + SUPERBLOCK_LENGTH <= self.size) {
+            self.write_superblock(place, &copy_at(superblock.clone(), place))?;
         }
+        self.write_superblock(first, &almost_finished(superblock.clone(), first))?;
+        self.flush()?;
+        self.write_superblock(first, &copy_at(superblock.clone(), first))?;
         self.flush()
+    }
+
+    fn write_superblock(&self, place: u64, bytes: &[u8]) -> Result<()> {
+        let mut buffer = AlignedBuffer::new(SUPERBLOCK_LENGTH as usize);
+        buffer.copy_from_slice(bytes);
+        self.write_at(place, &buffer)
     }
 
     pub fn write_at(&self, place: u64, bytes: &[u8]) -> Result<()> {

@@ -38,6 +38,7 @@ use crate::error::{Error, Kind, Result};
 use crate::format::Attributes;
 use crate::format::entry::{EntryType, S_IFDIR};
 use crate::format::limits::{COMPLETION_MARKER, is_marker};
+use crate::volume::content::new_uuid;
 
 /// What kind of file system to make.
 #[derive(Debug, Clone)]
@@ -45,7 +46,7 @@ pub struct ImageOptions {
     pub pipeline: PipelineOptions,
     /// At most 255 bytes, without NUL or newline.
     pub label: Vec<u8>,
-    /// Random if None.
+    /// If None, a new one by which the file system is known as one of ours.
     pub uuid: Option<Uuid>,
     pub metadata: MetadataProfile,
     /// Overwrite what is there.
@@ -118,7 +119,7 @@ fn fill(
 ) -> Result<ImageReport> {
     let layout =
         Layout::new(disk.size, options.metadata, options.chunk_max).map_err(|e| e.context(disk.path().display()))?;
-    disk.wipe(options.force)?;
+    disk.wipe(options.force, identity.nodes.fsid)?;
     let placed = Placed { layout, runs: Vec::new(), data: Vec::new(), sums: Vec::new() };
     let volume = Volume { disk, placed: Mutex::new(placed) };
     let sink = ImageSink::new(archive, &volume, identity.nodes, identity.created, root, stop);
@@ -192,7 +193,7 @@ fn identity(options: &ImageOptions, created: Time) -> Result<Identity> {
         id[8] = id[8] & 0x3F | 0x80;
         Ok(id)
     };
-    let fsid = options.uuid.map_or_else(random, Ok)?;
+    let fsid = options.uuid.map_or_else(new_uuid, Ok)?;
     Ok(Identity {
         nodes: NodeIds { fsid, chunk_tree: random()? },
         device: random()?,
