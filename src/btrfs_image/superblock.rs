@@ -21,7 +21,7 @@ pub struct Roots {
     pub csum_tree: Root,
 }
 
-/// The superblock without the fields in which its copies differ.
+/// The superblock of the first device, without the fields in which its copies differ.
 pub fn build(identity: &Identity, layout: &Layout, roots: &Roots) -> SuperBlock {
     let mut sb = SuperBlock::zeroed();
     sb.fsid = identity.nodes.fsid;
@@ -33,17 +33,18 @@ pub fn build(identity: &Identity, layout: &Layout, roots: &Roots) -> SuperBlock 
     sb.chunk_root = roots.chunk_tree.address.into();
     sb.chunk_root_level = roots.chunk_tree.level;
     sb.chunk_root_generation = GENERATION.into();
-    sb.total_bytes = layout.device_size.into();
+    sb.total_bytes = layout.size().into();
     sb.bytes_used = layout.used().into();
     sb.root_dir_objectid = ROOT_TREE_DIR.into();
-    sb.num_devices = 1.into();
+    sb.num_devices = (layout.devices() as u64).into();
     sb.sectorsize = (SECTOR as u32).into();
     sb.nodesize = (NODE as u32).into();
     sb.unused_leafsize = (NODE as u32).into();
     sb.stripesize = (SECTOR as u32).into();
     sb.compat_ro_flags = COMPAT_RO.into();
-    sb.incompat_flags = INCOMPAT.into();
-    sb.dev_item = device_item(layout, identity);
+    let default = if identity.subvolume.is_some() { INCOMPAT_DEFAULT_SUBVOLUME } else { 0 };
+    sb.incompat_flags = (INCOMPAT | default).into();
+    sb.dev_item = device_item(layout, identity, 0);
     for (to, from) in sb.label.iter_mut().zip(identity.label.iter().take(255)) {
         *to = *from;
     }
@@ -75,9 +76,9 @@ fn backup(layout: &Layout, roots: &Roots) -> RootBackup {
         dev_root_gen: GENERATION.into(),
         csum_root: roots.csum_tree.address.into(),
         csum_root_gen: GENERATION.into(),
-        total_bytes: layout.device_size.into(),
+        total_bytes: layout.size().into(),
         bytes_used: layout.used().into(),
-        num_devices: 1.into(),
+        num_devices: (layout.devices() as u64).into(),
         tree_root_level: roots.root_tree.level,
         chunk_root_level: roots.chunk_tree.level,
         extent_root_level: roots.extent_tree.level,
@@ -86,6 +87,11 @@ fn backup(layout: &Layout, roots: &Roots) -> RootBackup {
         csum_root_level: roots.csum_tree.level,
         ..RootBackup::zeroed()
     }
+}
+
+/// The superblock of another device of the same file system.
+pub fn of_device(sb: &SuperBlock, layout: &Layout, identity: &Identity, device: usize) -> SuperBlock {
+    SuperBlock { dev_item: device_item(layout, identity, device), ..sb.clone() }
 }
 
 /// What stands at the place of the superblock while the file system with this UUID is being made. Everything that is

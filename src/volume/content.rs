@@ -31,17 +31,17 @@ const MKFS_UNFINISHED: [u8; 8] = *b"!BHRfS_M";
 pub enum Content {
     Blank,
     /// A file system that `burst` made.
-    Own(OwnVolume),
+    Own(BtrfsVolume),
     /// One that was being made when mkfs.btrfs or a restore onto the device was stopped: it never existed.
     Unfinished(Uuid),
     /// A BTRFS that is not ours, and nothing else.
-    Btrfs(Uuid),
+    Btrfs(BtrfsVolume),
     /// Something else; what, as a sentence part for a person.
     Other(String),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OwnVolume {
+pub struct BtrfsVolume {
     pub uuid: Uuid,
     pub label: String,
     /// How many disks it consists of.
@@ -95,12 +95,12 @@ pub fn content(device: &File, path: &Path, size: u64) -> Result<Content> {
     let ours = |superblock: &SuperBlock| superblock.fsid.starts_with(OURS);
     let mut unfinished = None;
     match superblock {
-        Some(own) if own.magic == MAGIC && found == ["btrfs"] && ours(&own) => {
-            let label = own.label.split(|&b| b == 0).next().unwrap_or_default();
+        Some(whole) if whole.magic == MAGIC && found == ["btrfs"] => {
+            let label = whole.label.split(|&b| b == 0).next().unwrap_or_default();
             let label = String::from_utf8_lossy(label).into_owned();
-            return Ok(Content::Own(OwnVolume { uuid: own.fsid, label, disks: own.num_devices.get() }));
+            let volume = BtrfsVolume { uuid: whole.fsid, label, disks: whole.num_devices.get() };
+            return Ok(if ours(&whole) { Content::Own(volume) } else { Content::Btrfs(volume) });
         }
-        Some(other) if other.magic == MAGIC && found == ["btrfs"] => return Ok(Content::Btrfs(other.fsid)),
         Some(own)
             if found.is_empty() && (own.magic == MAGIC_UNFINISHED || own.magic == MKFS_UNFINISHED && ours(&own)) =>
         {
