@@ -32,21 +32,20 @@ pub struct Job {
     pub wait_seconds: Option<u64>,
     pub label: Option<String>,
     pub mount_options: Option<String>,
-    #[serde(default)]
-    pub sink: Sink,
+    /// None: a blank disk becomes the file system if the whole archive is wanted.
+    pub sink: Option<Sink>,
     pub owner: Option<String>,
     #[serde(default)]
     pub options: Options,
 }
 
 /// How the content gets onto the device.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Sink {
-    /// Files are made in a mounted file system.
-    #[default]
+    /// Files are made in a mounted file system, which is made first on blank disks.
     Mount,
-    /// The file system itself is written onto a blank disk.
+    /// The file system itself is written onto blank disks, or nothing is done.
     Device,
 }
 
@@ -134,7 +133,7 @@ impl Job {
     fn check_device(&self) -> Result<()> {
         if let Some(device) = &self.device {
             Selector::parse(device).map_err(|e| key("device", e))?;
-            if self.sink == Sink::Device && !self.options.paths.is_empty() {
+            if self.sink == Some(Sink::Device) && !self.options.paths.is_empty() {
                 return Err(key("options.paths", "sink \"device\" writes whole archives only"));
             }
             return Ok(());
@@ -143,7 +142,7 @@ impl Job {
             ("wait_seconds", self.wait_seconds.is_some()),
             ("label", self.label.is_some()),
             ("mount_options", self.mount_options.is_some()),
-            ("sink", self.sink == Sink::Device),
+            ("sink", self.sink == Some(Sink::Device)),
         ];
         match needs.into_iter().find(|(_, given)| *given) {
             Some((name, _)) => Err(key(name, "goes with \"device\", which is missing")),
@@ -175,6 +174,15 @@ impl Job {
             return Err(key("options.ca_bundle", "an absolute path"));
         }
         Ok(())
+    }
+
+    /// Whether blank disks become the file system by being written: only whole archives can be.
+    pub fn fills_blank_disks(&self) -> bool {
+        match self.sink {
+            Some(Sink::Mount) => false,
+            Some(Sink::Device) => true,
+            None => self.options.paths.is_empty(),
+        }
     }
 
     /// Looks up the owner.
@@ -245,7 +253,19 @@ mod tests {
         parse(&good()).unwrap();
         let least = json!({"version": 1, "name": "a", "source": "/x.zip", "path": "/d"});
         let job = parse(&least).unwrap();
-        assert_eq!((job.sink, job.device), (Sink::Mount, None));
+        assert_eq!((job.sink, job.device), (None, None));
+    }
+
+    #[test]
+    fn what_blank_disks_become() {
+        let fills = |sink: Value, paths: Value| {
+            let mut job = good();
+            job["sink"] = sink;
+            job["options"]["paths"] = paths;
+            parse(&job).unwrap().fills_blank_disks()
+        };
+        assert!(fills(Value::Null, json!([])) && fills(json!("device"), json!([])));
+        assert!(!fills(Value::Null, json!(["a"])) && !fills(json!("mount"), json!([])));
     }
 
     #[test]

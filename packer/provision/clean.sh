@@ -19,4 +19,5 @@ rm -f /root/.bash_history /home/*/.bash_history
 rm -rf /tmp/burst-build /var/tmp/* /run/burst
 find /var/log -type f -exec truncate -s 0 {} +
 rm -rf /var/log/journal/*
-sync
+# Not all of a machine: only where this was.
+sync -f / /etc /home /root /var

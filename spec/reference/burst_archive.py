@@ -190,6 +190,7 @@ def parse_header(b: bytes, at: int, ordinal: int) -> tuple[Entry, int]:
     need(len(f[0x7875]) == 11, "burst-field", "field 0x7875")
     v1, n1, e.uid, n2, e.gid = struct.unpack("<BBIBI", f[0x7875])
     need((v1, n1, n2) == (1, 4, 4), "burst-field", "field 0x7875")
+    need(ONES32 not in (e.uid, e.gid), "burst-field", "user or group 0xFFFFFFFF")
     set_attributes(e, parse_attributes(burst[16:]))
     check_entry(e, external)
     return e, after
@@ -414,6 +415,7 @@ class Archive:
         if root:
             mode, uid, gid, mtime, ns = struct.unpack_from("<IIIqI", root)
             need(stat.S_ISDIR(mode) and mode <= ONES16 and ns < 1_000_000_000, a, "root attributes")
+            need(ONES32 not in (uid, gid), a, "user or group 0xFFFFFFFF")
             attrs = parse_attributes(root[24:], a)
             need(not attrs.keys() & {4, 0x82, 0x83, 0x85}, a, "attribute that the root cannot have")
             self.root = Entry(-1, b"", 0, 0, 0, b"", 0, 0, 0, 0, mode=mode, uid=uid, gid=gid, mtime=mtime, ns=ns,

@@ -18,6 +18,8 @@ pub const SUPERBLOCKS: [u64; 3] = [64 << 10, 64 << 20, 256 << 30];
 /// `BTRFS_SUPER_INFO_SIZE`
 pub const SUPERBLOCK_LENGTH: u64 = 4096;
 pub const MAGIC: [u8; 8] = *b"_BHRfS_M";
+/// In place of [`MAGIC`] while an image is being made: no program knows it.
+pub const MAGIC_UNFINISHED: [u8; 8] = *b"!BURST_M";
 /// `BTRFS_DEVICE_RANGE_RESERVED` (fs/btrfs/fs.h): boot loaders and the first superblock.
 pub const RESERVED: Range<u64> = 0..MIB;
 
@@ -33,6 +35,8 @@ pub const UUID_TREE: u64 = 9;
 pub const FREE_SPACE_TREE: u64 = 10;
 pub const DATA_RELOC_TREE: u64 = -9i64 as u64;
 
+/// `BTRFS_FIRST_FREE_OBJECTID`: the first subvolume beside the top level.
+pub const FIRST_SUBVOLUME: u64 = 256;
 /// `BTRFS_FIRST_FREE_OBJECTID`: the first inode of a tree of files, its root directory.
 pub const ROOT_DIRECTORY: u64 = 256;
 pub const FIRST_CHUNK_TREE: u64 = 256;
@@ -95,8 +99,12 @@ pub const FT_XATTR: u8 = 8;
 pub const GROUP_DATA: u64 = 1;
 pub const GROUP_SYSTEM: u64 = 2;
 pub const GROUP_METADATA: u64 = 4;
+pub const GROUP_RAID0: u64 = 1 << 3;
+pub const GROUP_RAID1: u64 = 1 << 4;
 pub const GROUP_DUP: u64 = 1 << 5;
 
+/// `BTRFS_FEATURE_INCOMPAT_DEFAULT_SUBVOL`: not the top level is what is mounted.
+pub const INCOMPAT_DEFAULT_SUBVOLUME: u64 = 1 << 1;
 /// `BTRFS_FEATURE_INCOMPAT_*`: MIXED_BACKREF, COMPRESS_ZSTD, BIG_METADATA, EXTENDED_IREF, SKINNY_METADATA, NO_HOLES.
 pub const INCOMPAT: u64 = 1 | 1 << 4 | 1 << 5 | 1 << 6 | 1 << 8 | 1 << 9;
 /// `BTRFS_FEATURE_COMPAT_RO_*`: FREE_SPACE_TREE, FREE_SPACE_TREE_VALID.

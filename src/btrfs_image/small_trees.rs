@@ -1,9 +1,13 @@
-//! Trees that are written whole before the space trees: checksums, UUIDs, and the tree that relocation uses.
+//! Trees that are written whole before the space trees: checksums, UUIDs, the tree that relocation uses, and a top level
+//! that holds nothing but a subvolume.
 
+use zerocopy::IntoBytes;
+
+use super::checksum::name_hash;
 use super::constants::*;
 use super::inode::{Inode, Name, write_inode};
-use super::space_trees::Identity;
-use super::structures::Key;
+use super::space_trees::{Identity, Subvolume};
+use super::structures::{DirItem, Key};
 use super::tree::{NodeStore, Root, TreeWriter};
 use crate::error::Result;
 
@@ -38,12 +42,53 @@ pub fn write_csum_tree<S: NodeStore>(store: S, identity: &Identity, all: &[Sums]
     tree.finish()
 }
 
-/// The UUID tree: the subvolume that the tree of files is (fs/btrfs/uuid-tree.c).
+/// The UUID tree: top level and subvolume (fs/btrfs/uuid-tree.c).
 pub fn write_uuid_tree<S: NodeStore>(store: S, identity: &Identity) -> Result<Root> {
     let mut tree = TreeWriter::new(store, identity.nodes, UUID_TREE);
-    let number = u128::from_le_bytes(identity.fs_tree);
-    let key = Key::new(number as u64, UUID_SUBVOLUME, (number >> 64) as u64);
-    tree.put(key, &[&FS_TREE.to_le_bytes()])?;
+    let subvolume = identity.subvolume.as_ref().map(|subvolume| (subvolume.uuid, FIRST_SUBVOLUME));
+    let mut items: Vec<(Key, u64)> = [(identity.fs_tree, FS_TREE)]
+        .into_iter()
+        .chain(subvolume)
+        .map(|(uuid, id)| (u128::from_le_bytes(uuid), id))
+        .map(|(number, id)| (Key::new(number as u64, UUID_SUBVOLUME, (number >> 64) as u64), id))
+        .collect();
+    items.sort_unstable();
+    for (key, id) in items {
+        tree.put(key, &[&id.to_le_bytes()])?;
+    }
+    tree.finish()
+}
+
+/// Index of the subvolume in the top level: the first of a directory, after "." and "..".
+pub const SUBVOLUME_INDEX: u64 = 2;
+
+/// A top level that holds the subvolume of the files and nothing else.
+pub fn write_top_level<S: NodeStore>(store: S, identity: &Identity, subvolume: &Subvolume) -> Result<Root> {
+    let mut tree = TreeWriter::new(store, identity.nodes, FS_TREE);
+    let name = &subvolume.name;
+    let directory = Inode {
+        number: ROOT_DIRECTORY,
+        mode: 0o040755,
+        // Each name counts twice (fs/btrfs/inode.c, btrfs_add_link).
+        size: 2 * name.len() as u64,
+        occupied: NODE as u64,
+        mtime: identity.created,
+        created: identity.created,
+        ..Inode::default()
+    };
+    write_inode(&mut tree, &directory, &mut [root_name()])?;
+    let item = DirItem {
+        location: Key::new(FIRST_SUBVOLUME, ROOT_ITEM, u64::MAX).into(),
+        transid: GENERATION.into(),
+        data_len: 0.into(),
+        name_len: (name.len() as u16).into(),
+        file_type: FT_DIR,
+    };
+    for key in
+        [Key::new(ROOT_DIRECTORY, DIR_ITEM, name_hash(name)), Key::new(ROOT_DIRECTORY, DIR_INDEX, SUBVOLUME_INDEX)]
+    {
+        tree.put(key, &[item.as_bytes(), name])?;
+    }
     tree.finish()
 }
 

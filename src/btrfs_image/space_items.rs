@@ -4,8 +4,9 @@ use zerocopy::{Immutable, IntoBytes};
 
 use super::constants::*;
 use super::inode::{Inode, inode_item, timespec};
-use super::layout::{Chunk, ChunkKind, Layout};
-use super::space_trees::{DataExtent, Identity, Run};
+use super::layout::{self, Chunk, ChunkKind, Layout};
+use super::small_trees;
+use super::space_trees::{DataExtent, Identity, Run, Subvolume};
 use super::structures::*;
 use super::tree::{Root, broken};
 use crate::error::Result;
@@ -23,32 +24,42 @@ pub fn free_space_items(chunks: &[Chunk]) -> impl Iterator<Item = Item> {
 }
 
 pub fn device_items(layout: &Layout, identity: &Identity) -> Vec<Item> {
-    let stats = DevStats::zeroed();
-    let mut items = vec![(Key::new(DEV_STATS, PERSISTENT_ITEM, 1), stats.as_bytes().to_vec())];
+    let stats = |id| (Key::new(DEV_STATS, PERSISTENT_ITEM, id), DevStats::zeroed().as_bytes().to_vec());
+    let mut items: Vec<Item> = (0..layout.devices()).map(device_id).map(stats).collect();
     for chunk in &layout.chunks {
         let extent = DevExtent {
             chunk_tree: CHUNK_TREE.into(),
             chunk_objectid: FIRST_CHUNK_TREE.into(),
             chunk_offset: chunk.logical.into(),
-            length: chunk.length.into(),
+            length: chunk.stripe_length().into(),
             chunk_tree_uuid: identity.nodes.chunk_tree,
         };
-        items.extend(chunk.stripes.iter().map(|&at| (Key::new(1, DEV_EXTENT, at), extent.as_bytes().to_vec())));
+        let key = |stripe: &layout::Stripe| Key::new(device_id(stripe.device), DEV_EXTENT, stripe.offset);
+        items.extend(chunk.stripes.iter().map(|stripe| (key(stripe), extent.as_bytes().to_vec())));
     }
     items.sort_unstable_by_key(|(key, _)| *key);
     items
 }
 
-/// The device as chunk tree and superblock describe it.
-pub fn device_item(layout: &Layout, identity: &Identity) -> DevItem {
+/// `devid`: devices are counted from 1.
+fn device_id(device: usize) -> u64 {
+    device as u64 + 1
+}
+
+fn device_uuid(identity: &Identity, device: usize) -> Uuid {
+    identity.devices.get(device).copied().unwrap_or_default()
+}
+
+/// A device as the chunk tree and its own superblock describe it.
+pub fn device_item(layout: &Layout, identity: &Identity, device: usize) -> DevItem {
     DevItem {
-        devid: 1.into(),
-        total_bytes: layout.device_size.into(),
-        bytes_used: layout.allocated().into(),
+        devid: device_id(device).into(),
+        total_bytes: layout.device_size(device).into(),
+        bytes_used: layout.allocated(device).into(),
         io_align: (SECTOR as u32).into(),
         io_width: (SECTOR as u32).into(),
         sector_size: (SECTOR as u32).into(),
-        uuid: identity.device,
+        uuid: device_uuid(identity, device),
         fsid: identity.nodes.fsid,
         ..DevItem::zeroed()
     }
@@ -68,20 +79,24 @@ pub fn chunk_item(chunk: &Chunk, identity: &Identity) -> Vec<u8> {
         sub_stripes: 1.into(),
     };
     let mut item = head.as_bytes().to_vec();
-    for &at in &chunk.stripes {
-        let stripe = Stripe { devid: 1.into(), offset: at.into(), dev_uuid: identity.device };
-        item.extend_from_slice(stripe.as_bytes());
+    for &layout::Stripe { device, offset } in &chunk.stripes {
+        let (devid, dev_uuid) = (device_id(device).into(), device_uuid(identity, device));
+        item.extend_from_slice(Stripe { devid, offset: offset.into(), dev_uuid }.as_bytes());
     }
     item
 }
 
 pub fn chunk_items<'a>(layout: &'a Layout, identity: &'a Identity) -> impl Iterator<Item = Item> + 'a {
-    let device = (Key::new(DEV_ITEMS, DEV_ITEM, 1), device_item(layout, identity).as_bytes().to_vec());
+    let device = |n| {
+        let item = device_item(layout, identity, n);
+        (Key::new(DEV_ITEMS, DEV_ITEM, device_id(n)), item.as_bytes().to_vec())
+    };
+    let devices = (0..layout.devices()).map(device);
     let chunks = layout
         .chunks
         .iter()
         .map(|chunk| (Key::new(FIRST_CHUNK_TREE, CHUNK_ITEM, chunk.logical), chunk_item(chunk, identity)));
-    std::iter::once(device).chain(chunks)
+    devices.chain(chunks)
 }
 
 /// An item of the extent tree.
@@ -120,14 +135,15 @@ impl ExtentTreeItem<'_> {
         }
     }
 
-    pub fn encode(&self) -> (Key, Bytes) {
+    /// `files_tree`: the tree whose files refer to the content.
+    pub fn encode(&self, files_tree: u64) -> (Key, Bytes) {
         let extent = |flags: u64| ExtentItem { refs: 1.into(), generation: GENERATION.into(), flags: flags.into() };
         match *self {
             ExtentTreeItem::Data(data) => {
                 let item = DataExtentItem {
                     item: extent(EXTENT_FLAG_DATA),
                     ref_type: EXTENT_DATA_REF,
-                    root: FS_TREE.into(),
+                    root: files_tree.into(),
                     objectid: (ROOT_DIRECTORY + u64::from(data.inode)).into(),
                     offset: data.file_offset.into(),
                     count: 1.into(),
@@ -197,14 +213,14 @@ pub fn root_items(trees: &[(u64, Root)], identity: &Identity) -> Vec<Item> {
         .iter()
         .map(|(id, root)| (Key::new(*id, ROOT_ITEM, 0), root_item(*id, root, identity).as_bytes().to_vec()))
         .collect();
-    // The name "default" of the tree of files, as mkfs.btrfs makes it (mkfs/main.c, make_root_dir).
+    // The name "default" of what is mounted, as mkfs.btrfs makes it (mkfs/main.c, make_root_dir).
     let name: &[u8] = b"default";
     let reference = |index: u64, name: &[u8]| {
         let head = InodeRef { index: index.into(), name_len: (name.len() as u16).into() };
         [head.as_bytes(), name].concat()
     };
     let entry = DirItem {
-        location: Key::new(FS_TREE, ROOT_ITEM, u64::MAX).into(),
+        location: Key::new(identity.files_tree(), ROOT_ITEM, u64::MAX).into(),
         transid: 0.into(),
         data_len: 0.into(),
         name_len: (name.len() as u16).into(),
@@ -224,6 +240,18 @@ pub fn root_items(trees: &[(u64, Root)], identity: &Identity) -> Vec<Item> {
         (Key::new(ROOT_TREE_DIR, INODE_REF, ROOT_TREE_DIR), reference(0, b"..")),
         (Key::new(ROOT_TREE_DIR, DIR_ITEM, super::checksum::name_hash(name)), [entry.as_bytes(), name].concat()),
     ]);
+    if let Some(Subvolume { name, .. }) = &identity.subvolume {
+        let head = RootRef {
+            dirid: ROOT_DIRECTORY.into(),
+            sequence: small_trees::SUBVOLUME_INDEX.into(),
+            name_len: (name.len() as u16).into(),
+        };
+        let reference = [head.as_bytes(), name].concat();
+        items.extend([
+            (Key::new(FS_TREE, ROOT_REF, FIRST_SUBVOLUME), reference.clone()),
+            (Key::new(FIRST_SUBVOLUME, ROOT_BACKREF, FS_TREE), reference),
+        ]);
+    }
     items.sort_unstable_by_key(|(key, _)| *key);
     items
 }
@@ -245,12 +273,20 @@ fn root_item(id: u64, root: &Root, identity: &Identity) -> RootItem {
         generation_v2: GENERATION.into(),
         ..RootItem::zeroed()
     };
-    if id == FS_TREE || id == DATA_RELOC_TREE {
+    let uuid = match (id, &identity.subvolume) {
+        (FS_TREE, _) => Some(identity.fs_tree),
+        (FIRST_SUBVOLUME, Some(subvolume)) => Some(subvolume.uuid),
+        _ => None,
+    };
+    if uuid.is_some() || id == DATA_RELOC_TREE {
         item.root_dirid = ROOT_DIRECTORY.into();
     }
-    if id == FS_TREE {
+    if let Some(uuid) = uuid {
         item.inode.flags = INODE_ROOT_ITEM_INIT.into();
-        item.uuid = identity.fs_tree;
+        item.uuid = uuid;
+        if id == FIRST_SUBVOLUME {
+            item.otransid = GENERATION.into();
+        }
         item.ctransid = GENERATION.into();
         item.ctime = timespec(identity.created);
         item.otime = timespec(identity.created);

@@ -4,7 +4,7 @@
 
 use super::constants::*;
 use super::inode::Time;
-use super::layout::{Layout, Space};
+use super::layout::{Layout, Space, Write};
 use super::space_items::{chunk_items, device_items, for_each_extent_item, free_space_items, root_items};
 use super::structures::*;
 use super::superblock::{self, Roots};
@@ -35,12 +35,30 @@ pub struct DataExtent {
 #[derive(Debug, Clone)]
 pub struct Identity {
     pub nodes: NodeIds,
-    pub device: Uuid,
-    /// Of the tree of files, as a subvolume.
+    /// One for each device.
+    pub devices: Vec<Uuid>,
+    /// Of the top level, as a subvolume.
     pub fs_tree: Uuid,
+    /// If the files are not in the top level: the subvolume they are in, which is what is mounted by default.
+    pub subvolume: Option<Subvolume>,
     /// At most 255 bytes.
     pub label: Vec<u8>,
     pub created: Time,
+}
+
+/// A subvolume in the top level.
+#[derive(Debug, Clone)]
+pub struct Subvolume {
+    /// As every name in a directory.
+    pub name: Vec<u8>,
+    pub uuid: Uuid,
+}
+
+impl Identity {
+    /// Object id of the tree that the files are in.
+    pub fn files_tree(&self) -> u64 {
+        if self.subvolume.is_some() { FIRST_SUBVOLUME } else { FS_TREE }
+    }
 }
 
 /// Everything that was written before: what the space trees have to describe.
@@ -54,9 +72,9 @@ pub struct Written<'a> {
     pub trees: Vec<(u64, Root)>,
 }
 
-/// Writes bytes to places on the device.
+/// Writes bytes to places on the devices.
 pub trait PlaceWriter {
-    fn write(&mut self, places: &[u64], bytes: &[u8]) -> Result<()>;
+    fn write(&mut self, writes: &[Write], bytes: &[u8]) -> Result<()>;
 }
 
 /// Writes what is missing of the file system but for the superblock, which it returns.
@@ -81,7 +99,7 @@ pub fn finish(mut written: Written<'_>, writer: &mut dyn PlaceWriter) -> Result<
     let devices = devices.finish()?;
     let mut extents = TreeWriter::new(&mut places, ids, EXTENT_TREE);
     for_each_extent_item(&layout.chunks, written.data, &runs, |item| {
-        let (key, bytes) = item.encode();
+        let (key, bytes) = item.encode(identity.files_tree());
         extents.put(key, &[bytes.as_slice()])
     })?;
     let extents = extents.finish()?;
@@ -235,8 +253,7 @@ impl NodeStore for &mut Planned<'_> {
                 seal(node, address);
                 addresses.push(address);
             }
-            let places: Vec<u64> = space.places.iter().map(|place| place + self.used).collect();
-            self.writer.write(&places, now)?;
+            self.writer.write(&space.writes(self.used, length as u64), now)?;
             self.used += length as u64;
             if self.used == space.length {
                 self.spaces.remove(0);
@@ -251,19 +268,23 @@ impl NodeStore for &mut Planned<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::btrfs_image::layout::MetadataProfile;
+    use crate::btrfs_image::layout::Profile::{self, Dup, Raid0, Raid1, Single};
+    use crate::btrfs_image::layout::Profiles;
 
     /// Counts what is written, and where.
     #[derive(Default)]
     struct Count {
-        places: std::collections::BTreeSet<u64>,
+        places: std::collections::BTreeSet<(usize, u64)>,
     }
 
     impl PlaceWriter for Count {
-        fn write(&mut self, places: &[u64], bytes: &[u8]) -> Result<()> {
-            for place in places {
-                for n in 0..bytes.len() as u64 / NODE as u64 {
-                    assert!(self.places.insert(place + n * NODE as u64), "written twice");
+        fn write(&mut self, writes: &[Write], bytes: &[u8]) -> Result<()> {
+            for write in writes {
+                let mut at = write.offset;
+                for n in write.pieces.iter().flat_map(|piece| piece.clone().step_by(NODE)) {
+                    assert!(self.places.insert((write.device, at)), "written twice");
+                    assert!(n + NODE <= bytes.len());
+                    at += NODE as u64;
                 }
             }
             Ok(())
@@ -273,16 +294,20 @@ mod tests {
     fn identity() -> Identity {
         Identity {
             nodes: NodeIds { fsid: [1; 16], chunk_tree: [2; 16] },
-            device: [3; 16],
+            devices: vec![[3; 16], [5; 16], [6; 16]],
             fs_tree: [4; 16],
+            subvolume: None,
             label: Vec::new(),
             created: (5, 6),
         }
     }
 
     /// A file system of so many extents and tree blocks, in chunks of at most this size.
-    fn build(extents: u64, blocks: u64, chunk_max: u64, profile: MetadataProfile) -> (SuperBlock, Layout) {
-        let mut layout = Layout::new(8 << 30, profile, chunk_max).unwrap();
+    fn build(extents: u64, blocks: u64, chunk_max: u64, metadata: Profile) -> (SuperBlock, Layout) {
+        let one = matches!(metadata, Single | Dup);
+        let sizes: &[u64] = if one { &[8 << 30] } else { &[5 << 30, 2 << 30, 1 << 30] };
+        let profiles = Profiles { data: if one { Single } else { Raid0 }, metadata };
+        let mut layout = Layout::new(sizes, profiles, chunk_max).unwrap();
         let mut data = Vec::new();
         while (data.len() as u64) < extents {
             let space = layout.take_data(SECTOR, |room| room.min((extents - data.len() as u64) * SECTOR)).unwrap();
@@ -306,7 +331,7 @@ mod tests {
         let written = Written { identity: &identity, layout, runs, data: &data, trees };
         let (superblock, layout) = finish(written, &mut count).unwrap();
         let used: u64 = layout.used() - extents * SECTOR - blocks * NODE as u64;
-        let copies = if profile == MetadataProfile::Dup { 2 } else { 1 };
+        let copies = if matches!(metadata, Dup | Raid1) { 2 } else { 1 };
         // A block may stay free where the sizes would swing.
         let missing = used / NODE as u64 - count.places.len() as u64 / copies;
         assert!(missing <= 1, "{missing} blocks were planned and not written");
@@ -315,22 +340,21 @@ mod tests {
 
     #[test]
     fn sizes_find_an_end_everywhere() {
-        for (n, profile) in (0..800).step_by(5).zip([MetadataProfile::Dup, MetadataProfile::Single].into_iter().cycle())
-        {
+        for (n, profile) in (0..800).step_by(5).zip([Dup, Single, Raid1, Raid0].into_iter().cycle()) {
             build(n, 3, u64::MAX, profile);
             build(n % 3, n, u64::MAX, profile);
             // Chunks of 64 blocks: another chunk becomes necessary again and again.
             build(n, n % 67, MIB, profile);
         }
         for n in 0..10 {
-            build(122_000 + n * 7, 64 * 90 + n, MIB, MetadataProfile::Single);
+            build(122_000 + n * 7, 64 * 90 + n, MIB, Single);
         }
     }
 
     #[test]
     fn chunk_trees_of_several_levels() {
         for (blocks, level) in [(64 * 100, 0), (64 * 120, 1), (64 * 1000, 1)] {
-            let (superblock, layout) = build(1, blocks, MIB, MetadataProfile::Dup);
+            let (superblock, layout) = build(1, blocks, MIB, Dup);
             assert_eq!(superblock.chunk_root_level, level, "{} chunks", layout.chunks.len());
         }
     }

@@ -7,7 +7,7 @@ use super::constants::*;
 use super::layout::Layout;
 use super::space_items::{chunk_item, device_item};
 use super::space_trees::Identity;
-use super::structures::{DiskKey, Key, RootBackup, SuperBlock};
+use super::structures::{DiskKey, Key, RootBackup, SuperBlock, Uuid};
 use super::tree::Root;
 
 /// The trees that the superblock and its backup name.
@@ -21,7 +21,7 @@ pub struct Roots {
     pub csum_tree: Root,
 }
 
-/// The superblock without the fields in which its copies differ.
+/// The superblock of the first device, without the fields in which its copies differ.
 pub fn build(identity: &Identity, layout: &Layout, roots: &Roots) -> SuperBlock {
     let mut sb = SuperBlock::zeroed();
     sb.fsid = identity.nodes.fsid;
@@ -33,17 +33,18 @@ pub fn build(identity: &Identity, layout: &Layout, roots: &Roots) -> SuperBlock 
     sb.chunk_root = roots.chunk_tree.address.into();
     sb.chunk_root_level = roots.chunk_tree.level;
     sb.chunk_root_generation = GENERATION.into();
-    sb.total_bytes = layout.device_size.into();
+    sb.total_bytes = layout.size().into();
     sb.bytes_used = layout.used().into();
     sb.root_dir_objectid = ROOT_TREE_DIR.into();
-    sb.num_devices = 1.into();
+    sb.num_devices = (layout.devices() as u64).into();
     sb.sectorsize = (SECTOR as u32).into();
     sb.nodesize = (NODE as u32).into();
     sb.unused_leafsize = (NODE as u32).into();
     sb.stripesize = (SECTOR as u32).into();
     sb.compat_ro_flags = COMPAT_RO.into();
-    sb.incompat_flags = INCOMPAT.into();
-    sb.dev_item = device_item(layout, identity);
+    let default = if identity.subvolume.is_some() { INCOMPAT_DEFAULT_SUBVOLUME } else { 0 };
+    sb.incompat_flags = (INCOMPAT | default).into();
+    sb.dev_item = device_item(layout, identity, 0);
     for (to, from) in sb.label.iter_mut().zip(identity.label.iter().take(255)) {
         *to = *from;
     }
@@ -75,9 +76,9 @@ fn backup(layout: &Layout, roots: &Roots) -> RootBackup {
         dev_root_gen: GENERATION.into(),
         csum_root: roots.csum_tree.address.into(),
         csum_root_gen: GENERATION.into(),
-        total_bytes: layout.device_size.into(),
+        total_bytes: layout.size().into(),
         bytes_used: layout.used().into(),
-        num_devices: 1.into(),
+        num_devices: (layout.devices() as u64).into(),
         tree_root_level: roots.root_tree.level,
         chunk_root_level: roots.chunk_tree.level,
         extent_root_level: roots.extent_tree.level,
@@ -88,10 +89,47 @@ fn backup(layout: &Layout, roots: &Roots) -> RootBackup {
     }
 }
 
+/// The superblock of another device of the same file system.
+pub fn of_device(sb: &SuperBlock, layout: &Layout, identity: &Identity, device: usize) -> SuperBlock {
+    SuperBlock { dev_item: device_item(layout, identity, device), ..sb.clone() }
+}
+
+/// What stands at the place of the superblock while the file system with this UUID is being made. Everything that is
+/// not zero lies in the first 512 bytes, so that no cut tears it.
+pub fn unfinished(fsid: Uuid) -> Vec<u8> {
+    let mut sb = SuperBlock::zeroed();
+    sb.fsid = fsid;
+    sb.magic = MAGIC_UNFINISHED;
+    copy_at(sb, SUPERBLOCKS[0])
+}
+
+/// [`copy_at`] with the magic number of an unfinished one. Only the first 512 bytes differ, which every device writes
+/// whole: written over it, the superblock is there or is not.
+pub fn almost_finished(mut sb: SuperBlock, place: u64) -> Vec<u8> {
+    sb.magic = MAGIC_UNFINISHED;
+    copy_at(sb, place)
+}
+
 /// The bytes of the copy at this place.
 pub fn copy_at(mut sb: SuperBlock, place: u64) -> Vec<u8> {
     sb.bytenr = place.into();
     let sum = crc32c(&sb.as_bytes()[32..]);
     sb.csum[..4].copy_from_slice(&sum.to_le_bytes());
     sb.as_bytes().to_vec()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_write_changes_one_sector() {
+        let sb = SuperBlock { fsid: [7; 16], magic: MAGIC, total_bytes: 5.into(), ..SuperBlock::zeroed() };
+        let (before, after) = (almost_finished(sb.clone(), SUPERBLOCKS[0]), copy_at(sb, SUPERBLOCKS[0]));
+        assert_eq!(before[512..], after[512..]);
+        assert_eq!((&before[64..72], &after[64..72]), (&MAGIC_UNFINISHED[..], &MAGIC[..]));
+        let begun = unfinished([7; 16]);
+        assert!(begun[512..].iter().all(|&b| b == 0));
+        assert_eq!(begun[32..72], before[32..72]);
+    }
 }

@@ -2,23 +2,35 @@
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use clap::{Args, ValueEnum};
 
 use super::output::{bytes, count};
 use super::spent::Took;
-use crate::restore::{ImageOptions, ImageReport, MetadataProfile, PipelineOptions};
+use crate::restore::{ImageOptions, ImageReport, PipelineOptions, Profile};
 use crate::store::Location;
 use crate::volume::content::show_uuid;
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum MetadataArg {
-    /// Written twice, so that a bad block costs nothing
+    /// Twice on one device, so that a bad block costs nothing
     Dup,
-    /// Written once, which saves time where writing is slow
+    /// On two devices, of which one may be lost
+    Raid1,
+    /// Once, which saves time where writing is slow
     Single,
+    /// Once, in turn on all devices
+    Raid0,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum DataArg {
+    /// One piece on one device
+    Single,
+    /// In turn on all devices, as fast as they are together
+    Raid0,
 }
 
 #[derive(Debug, Args)]
@@ -27,12 +39,18 @@ pub struct ImageArgs {
     /// Label of the file system, at most 255 bytes
     #[arg(long, value_name = "NAME")]
     label: Option<OsString>,
-    /// UUID of the file system [default: random]
+    /// UUID of the file system [default: random, but for the mark that BURST made it]
     #[arg(long, value_parser = parse_uuid)]
     uuid: Option<[u8; 16]>,
-    /// How metadata is kept [default: dup]
+    /// How content lies on the devices [default: single on one, raid0 on several]
+    #[arg(long)]
+    data: Option<DataArg>,
+    /// How metadata is kept [default: dup on one device, raid1 on several]
     #[arg(long)]
     metadata: Option<MetadataArg>,
+    /// Put everything into a subvolume of this name, which is then what is mounted; else it is the top level
+    #[arg(long, value_name = "NAME")]
+    subvolume: Option<OsString>,
     /// Overwrite what is there
     #[arg(long)]
     force: bool,
@@ -47,7 +65,9 @@ impl ImageArgs {
         let flags = [
             (self.label.is_some(), "--label"),
             (self.uuid.is_some(), "--uuid"),
+            (self.data.is_some(), "--data"),
             (self.metadata.is_some(), "--metadata"),
+            (self.subvolume.is_some(), "--subvolume"),
             (self.force, "--force"),
         ];
         flags.into_iter().find(|(given, _)| *given).map(|(_, name)| name)
@@ -58,20 +78,40 @@ impl ImageArgs {
             pipeline,
             label: self.label.map(OsStringExt::into_vec).unwrap_or_default(),
             uuid: self.uuid,
-            metadata: match self.metadata {
-                Some(MetadataArg::Single) => MetadataProfile::Single,
-                _ => MetadataProfile::Dup,
-            },
+            data: self.data.map(|data| match data {
+                DataArg::Single => Profile::Single,
+                DataArg::Raid0 => Profile::Raid0,
+            }),
+            metadata: self.metadata.map(|metadata| match metadata {
+                MetadataArg::Dup => Profile::Dup,
+                MetadataArg::Raid1 => Profile::Raid1,
+                MetadataArg::Single => Profile::Single,
+                MetadataArg::Raid0 => Profile::Raid0,
+            }),
+            subvolume: self.subvolume.map(OsStringExt::into_vec),
             force: self.force,
             chunk_max: self.chunk_max.unwrap_or(u64::MAX),
         }
     }
 }
 
-/// The report as other programs read it.
-pub fn json(report: &ImageReport, on: &Path, source: &Location, begun: Instant, repeated: u64) -> serde_json::Value {
+/// Names of devices or files, for messages.
+pub fn together(on: &[PathBuf]) -> String {
+    on.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
+}
+
+/// The report as other programs read it. `target` is the first device, `devices` are all.
+pub fn json(
+    report: &ImageReport,
+    on: &[PathBuf],
+    source: &Location,
+    begun: Instant,
+    repeated: u64,
+) -> serde_json::Value {
     let (r, s) = (&report.restored, &report.sizes);
-    let mut value = super::restore::json(r, on, source, begun, repeated);
+    let first = on.first().map_or(Path::new(""), PathBuf::as_path);
+    let mut value = super::restore::json(r, first, source, begun, repeated);
+    value["devices"] = on.iter().map(|path| path.to_string_lossy()).collect();
     value["uuid"] = show_uuid(&report.uuid).into();
     value["device_bytes"] = s.device.into();
     value["data_bytes"] = s.data.into();
@@ -81,10 +121,10 @@ pub fn json(report: &ImageReport, on: &Path, source: &Location, begun: Instant, 
 }
 
 /// Prints what was made.
-pub fn summary(report: &ImageReport, on: &Path, begun: Instant, repeated: u64, took: Option<&Took>) {
+pub fn summary(report: &ImageReport, on: &[PathBuf], begun: Instant, repeated: u64, took: Option<&Took>) {
     let (r, s) = (&report.restored, &report.sizes);
     let uuid = show_uuid(&report.uuid);
-    super::restore::headline("made a file system of", r, format_args!("on {}", on.display()), begun);
+    super::restore::headline("made a file system of", r, format_args!("on {}", together(on)), begun);
     eprintln!(
         "UUID {uuid}; {} of data, {} of metadata; {} as they were ({}), {} were decompressed",
         bytes(s.data),

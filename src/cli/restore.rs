@@ -36,16 +36,17 @@ Examples:
   burst restore --path share/doc usr.zip /mnt/doc
   ssh host cat usr.zip | burst restore - /mnt/data
   burst restore --device /dev/nvme1n1 s3://bucket/usr.zip
-  burst restore --device /dev/nvme1n1 --label data --mount-options noatime s3://bucket/usr.zip /mnt/data")]
+  burst restore --device /dev/nvme1n1 --label data --mount-options noatime s3://bucket/usr.zip /mnt/data
+  burst restore --device /dev/nvme1n1 --device /dev/nvme2n1 s3://bucket/usr.zip /mnt/scratch")]
 pub struct RestoreArgs {
     /// s3://bucket/key, a file, or - for standard input
     source: OsString,
     /// Directory to restore into; it is created if it is absent
     #[arg(required_unless_present = "device")]
     target: Option<PathBuf>,
-    /// Make a file system on this blank block device; TARGET is where to mount it
+    /// Make a file system on this blank block device; TARGET is where to mount it. Repeated: one file system on all
     #[arg(long, value_name = "DEV", conflicts_with_all = ["path", "into_existing", "no_encoded_writes"])]
-    device: Option<PathBuf>,
+    device: Vec<PathBuf>,
     /// Options of that mount, as mount -o takes them
     #[arg(long, value_name = "OPTIONS", requires = "device", requires = "target")]
     mount_options: Option<String>,
@@ -98,7 +99,7 @@ pub fn run(args: RestoreArgs) -> Result<()> {
 
 /// Restores, prints a summary unless that is unwanted, and gives the report as other programs read it.
 pub fn perform(args: RestoreArgs) -> Result<serde_json::Value> {
-    if args.device.is_some() {
+    if !args.device.is_empty() {
         return perform_device(args);
     }
     if let Some(flag) = args.image.given() {
@@ -150,25 +151,29 @@ fn seconds(text: &str) -> std::result::Result<Duration, String> {
 
 fn perform_device(args: RestoreArgs) -> Result<serde_json::Value> {
     let begun = Instant::now();
-    let Some(device) = args.device else { return Err(Error::new(Kind::Usage, "--device is missing")) };
+    let devices = args.device;
     let location = Location::parse(&args.source)?;
     let mut s3 = args.s3.options(&location)?;
-    let tuned = args.pipeline.tuned(Some(device.as_path()))?;
+    let tuned = args.pipeline.tuned(devices.first().map(PathBuf::as_path))?;
     let options = args.image.options(tuned.options(&mut s3));
     let stop = args.pipeline.stop_flag()?;
     let archive = Archive::open(open_source_or_spool(&location, &s3)?)?;
     let bar = progress_bar(Some(archive.index.trailer.data_end), args.quiet);
-    let report = image(&archive, Destination::Device(&device), &options, &|n| bar.inc(n), &stop)?;
+    let report = image(&archive, Destination::Devices(&devices), &options, &|n| bar.inc(n), &stop)?;
     bar.finish_and_clear();
     if let Some(target) = &args.target {
-        mount(&[&device], target, args.mount_options.as_deref().unwrap_or_default())?;
+        mount(
+            &devices.iter().map(PathBuf::as_path).collect::<Vec<_>>(),
+            target,
+            args.mount_options.as_deref().unwrap_or_default(),
+        )?;
     }
     let repeated = s3.repeated.load(Ordering::Relaxed);
     let took = Took::of(&tuned, &report.restored, begun, true);
     if !args.json && !args.quiet {
-        super::image_args::summary(&report, &device, begun, repeated, Some(&took));
+        super::image_args::summary(&report, &devices, begun, repeated, Some(&took));
     }
-    let mut value = super::image_args::json(&report, &device, &location, begun, repeated);
+    let mut value = super::image_args::json(&report, &devices, &location, begun, repeated);
     took.add_to(&mut value);
     Ok(value)
 }

@@ -17,13 +17,13 @@ use crate::job::{Job, Owner, Sink, WAIT_SECONDS};
 use crate::restore::{Status, check_stop, status};
 use crate::store::Location;
 use crate::volume::content::{new_uuid, show_uuid};
-use crate::volume::prepare::{State, choose, mount_chosen};
+use crate::volume::prepare::{State, choose, mount_chosen, names};
 use crate::volume::wait::Hooks;
-use crate::volume::{Prepared, Roots, Selector, Wanted, prepare};
+use crate::volume::{Disk, Prepared, Roots, Selector, Wanted, prepare};
 
 /// Carries out the restore that a job file describes; does nothing if it is done already.
 ///
-/// Made for boot: waits for the device, makes a file system on it if it is blank, mounts it, restores. The file is
+/// Made for boot: waits for the device, writes the file system onto it if it is blank, mounts it, restores. The file is
 /// described in spec/job.md. Under systemd (Type=notify), its state is told and the unit is started when all is done.
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -82,7 +82,7 @@ fn carry_out(args: &RunArgs) -> Result<Value> {
         None => (None, None),
     };
     if report.is_none() && !is_complete(&job.path, &job.source)? {
-        if job.sink == Sink::Device {
+        if job.sink == Some(Sink::Device) {
             let message = format!(
                 "{} is a volume without a complete restore: --wipe its disk with `burst volume prepare`, or use sink \"mount\"",
                 job.path.display()
@@ -123,15 +123,16 @@ fn attach(job: &Job, device: &str, args: &RunArgs, hooks: Hooks<'_>) -> Result<(
         wipe: Vec::new(),
         data: None,
     };
-    let (prepared, report) = match job.sink {
-        Sink::Mount => (prepare(&wanted, &args.roots.roots(), hooks)?, None),
-        Sink::Device => fill(job, &wanted, &args.roots.roots(), args, hooks)?,
+    let roots = args.roots.roots();
+    let (prepared, report) = match job.fills_blank_disks() {
+        false => (prepare(&wanted, &roots, hooks)?, None),
+        true => fill(job, &wanted, &roots, args, hooks)?,
     };
     (hooks.say)(&prepared_text(&prepared));
     Ok((Some(prepared), report))
 }
 
-/// Writes the file system onto a blank disk, if there is none yet, and mounts it.
+/// Writes the file system onto blank disks, if there is none yet, and mounts it.
 fn fill(
     job: &Job,
     wanted: &Wanted,
@@ -140,19 +141,14 @@ fn fill(
     hooks: Hooks<'_>,
 ) -> Result<(Prepared, Option<Value>)> {
     let chosen = choose(wanted, roots, hooks)?;
-    let [disk] = chosen.disks.as_slice() else {
-        let device = job.device.as_deref().unwrap_or_default();
-        let message =
-            format!("device: {device} stands for {} disks, and sink \"device\" fills one", chosen.disks.len());
-        return Err(Error::new(Kind::Usage, message));
-    };
     let (uuid, report) = match &chosen.state {
         State::Found(uuid) => (*uuid, None),
         State::Blank(_) => {
             (hooks.go_on)()?;
-            (hooks.say)(&format!("restoring {} onto {disk}", job.source));
+            (hooks.say)(&format!("restoring {} onto {}", job.source, names(&chosen.disks)));
             let uuid = new_uuid()?;
-            let mut flags = vec![OsString::from("--device"), disk.path.clone().into()];
+            let of_disk = |disk: &Disk| [OsString::from("--device"), disk.path.clone().into()];
+            let mut flags: Vec<OsString> = chosen.disks.iter().flat_map(of_disk).collect();
             flags.push(format!("--label={}", chosen.label).into());
             flags.push(format!("--uuid={}", show_uuid(&uuid)).into());
             (uuid, Some(restored(job, args, &flags, None)?))

@@ -144,12 +144,21 @@ pub fn parse_root(bytes: &[u8]) -> Result<Attributes> {
     let mode = f.u32()?;
     f.expect("mode without permissions", mode & !0o7777, S_IFMT & S_IFDIR)?;
     let (uid, gid) = (f.u32()?, f.u32()?);
+    check_owner("root attributes", uid, gid)?;
     let mtime = parse_timestamp(&mut f)?;
     let list = AttributeList::parse(f.rest())?;
     if list != (AttributeList { xattrs: list.xattrs.clone(), ..AttributeList::default() }) {
         return Err(Error::corrupt("root attributes: only extended attributes are allowed"));
     }
     Ok(Attributes { permissions: mode & 0o7777, uid, gid, mtime, xattrs: list.xattrs })
+}
+
+/// Nobody has the id -1: chown(2) takes it for "leave as it is", so that the file would silently remain its maker's.
+pub fn check_owner(field: &str, uid: u32, gid: u32) -> Result<()> {
+    match [uid, gid].contains(&u32::MAX) {
+        true => Err(Error::corrupt(format!("{field}: user {uid}, group {gid}: nobody has the number {}", u32::MAX))),
+        false => Ok(()),
+    }
 }
 
 /// Signed seconds (8 bytes) and nanoseconds (4 bytes).

@@ -10,7 +10,7 @@ pub mod nvme;
 pub mod remove;
 pub mod spool;
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
@@ -30,6 +30,22 @@ pub fn pwrite_all(file: BorrowedFd<'_>, offset: u64, bytes: &[u8]) -> io::Result
             Ok(count) => count,
         };
         rest = rest.get(count..).unwrap_or_default();
+        offset = offset.checked_add(count as i64).ok_or(Errno::EFBIG)?;
+    }
+    Ok(())
+}
+
+/// [`pwrite_all`] of pieces one after the other, at most `IOV_MAX` (1,024) of them.
+pub fn pwritev_all(file: BorrowedFd<'_>, offset: u64, mut pieces: &mut [IoSlice<'_>]) -> io::Result<()> {
+    let mut offset = i64::try_from(offset).map_err(|_| io::Error::from(Errno::EFBIG))?;
+    while pieces.iter().any(|piece| !piece.is_empty()) {
+        let count = match nix::sys::uio::pwritev(file, pieces, offset) {
+            Err(Errno::EINTR) => continue,
+            Err(errno) => return Err(errno.into()),
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(count) => count,
+        };
+        IoSlice::advance_slices(&mut pieces, count);
         offset = offset.checked_add(count as i64).ok_or(Errno::EFBIG)?;
     }
     Ok(())
@@ -127,6 +143,18 @@ mod tests {
         pwrite_all(file.as_file().as_fd(), 3, b"abc").unwrap();
         pwrite_all(file.as_file().as_fd(), 0, b"").unwrap();
         assert_eq!(std::fs::read(file.path()).unwrap(), b"\0\0\0abc");
+    }
+
+    #[test]
+    fn pwritev_all_joins_pieces() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let mut pieces = [&b"abc"[..], b"", b"de"].map(IoSlice::new);
+        pwritev_all(file.as_file().as_fd(), 2, &mut pieces).unwrap();
+        pwritev_all(file.as_file().as_fd(), 0, &mut []).unwrap();
+        assert_eq!(std::fs::read(file.path()).unwrap(), b"\0\0abcde");
+        let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+        let error = pwritev_all(full.as_fd(), 0, &mut [IoSlice::new(b"x")]).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::StorageFull);
     }
 
     #[test]

@@ -42,7 +42,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 pub use fetch_directory::Archive;
-pub use image::{Destination, ImageOptions, ImageReport, MetadataProfile, image};
+pub use image::{Destination, ImageOptions, ImageReport, Profile, image};
 pub use pipeline::{PipelineOptions, Sink, VerifiedPart};
 pub use report::{Report, Spent};
 pub use selection::Selection;

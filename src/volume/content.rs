@@ -17,7 +17,7 @@ use std::process::Command;
 use zerocopy::FromBytes;
 
 use crate::btrfs_image::buffer::AlignedBuffer;
-use crate::btrfs_image::constants::{MAGIC, MIB, SUPERBLOCK_LENGTH, SUPERBLOCKS};
+use crate::btrfs_image::constants::{MAGIC, MAGIC_UNFINISHED, MIB, SUPERBLOCK_LENGTH, SUPERBLOCKS};
 use crate::btrfs_image::structures::{SuperBlock, Uuid};
 use crate::error::{Error, Kind, Result};
 
@@ -25,21 +25,23 @@ use crate::error::{Error, Kind, Result};
 const OURS: &[u8] = b"BURST";
 
 /// In place of [`MAGIC`] while mkfs.btrfs runs (btrfs-progs, `BTRFS_MAGIC_TEMPORARY`).
-const UNFINISHED_MAGIC: [u8; 8] = *b"!BHRfS_M";
+const MKFS_UNFINISHED: [u8; 8] = *b"!BHRfS_M";
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Content {
     Blank,
     /// A file system that `burst` made.
-    Own(OwnVolume),
-    /// One that was being made when mkfs.btrfs was stopped: nothing was ever in it.
+    Own(BtrfsVolume),
+    /// One that was being made when mkfs.btrfs or a restore onto the device was stopped: it never existed.
     Unfinished(Uuid),
+    /// A BTRFS that is not ours, and nothing else.
+    Btrfs(BtrfsVolume),
     /// Something else; what, as a sentence part for a person.
     Other(String),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OwnVolume {
+pub struct BtrfsVolume {
     pub uuid: Uuid,
     pub label: String,
     /// How many disks it consists of.
@@ -52,6 +54,7 @@ impl fmt::Display for Content {
             Content::Blank => f.write_str("blank"),
             Content::Own(own) => write!(f, "the BURST volume {:?}", own.label),
             Content::Unfinished(_) => f.write_str("a BURST volume that was not finished"),
+            Content::Btrfs(_) => f.write_str("btrfs"),
             Content::Other(what) => f.write_str(what),
         }
     }
@@ -87,22 +90,25 @@ pub fn content(device: &File, path: &Path, size: u64) -> Result<Content> {
     let length = size.min(MIB) as usize;
     read(0, start.get_mut(..length).unwrap_or_default())?;
     let place = SUPERBLOCKS[0] as usize;
-    let superblock = start
-        .get(place..place + SUPERBLOCK_LENGTH as usize)
-        .and_then(|bytes| SuperBlock::read_from_bytes(bytes).ok())
-        .filter(|superblock| superblock.fsid.starts_with(OURS));
+    let superblock =
+        start.get(place..place + SUPERBLOCK_LENGTH as usize).and_then(|bytes| SuperBlock::read_from_bytes(bytes).ok());
+    let ours = |superblock: &SuperBlock| superblock.fsid.starts_with(OURS);
+    let mut unfinished = None;
     match superblock {
-        Some(own) if own.magic == MAGIC && found == ["btrfs"] => {
-            let label = own.label.split(|&b| b == 0).next().unwrap_or_default();
+        Some(whole) if whole.magic == MAGIC && found == ["btrfs"] => {
+            let label = whole.label.split(|&b| b == 0).next().unwrap_or_default();
             let label = String::from_utf8_lossy(label).into_owned();
-            return Ok(Content::Own(OwnVolume { uuid: own.fsid, label, disks: own.num_devices.get() }));
+            let volume = BtrfsVolume { uuid: whole.fsid, label, disks: whole.num_devices.get() };
+            return Ok(if ours(&whole) { Content::Own(volume) } else { Content::Btrfs(volume) });
         }
-        Some(own) if own.magic == UNFINISHED_MAGIC && found.is_empty() => {
+        Some(own)
+            if found.is_empty() && (own.magic == MAGIC_UNFINISHED || own.magic == MKFS_UNFINISHED && ours(&own)) =>
+        {
             start[place..place + SUPERBLOCK_LENGTH as usize].fill(0);
-            if start.iter().all(|&b| b == 0) {
-                return Ok(Content::Unfinished(own.fsid));
+            if start.iter().any(|&b| b != 0) {
+                return Ok(Content::Other("data beside a file system that was not finished".into()));
             }
-            return Ok(Content::Other("data beside a file system that was not finished".into()));
+            unfinished = Some(own.fsid);
         }
         _ => {}
     }
@@ -116,12 +122,24 @@ pub fn content(device: &File, path: &Path, size: u64) -> Result<Content> {
         if place + SUPERBLOCK_LENGTH <= size {
             let buffer = start.get_mut(..SUPERBLOCK_LENGTH as usize).unwrap_or_default();
             read(place, buffer)?;
-            if buffer.get(64..72) == Some(&MAGIC) {
+            // The copies are written before the superblock itself.
+            let expected = unfinished.is_some_and(|fsid| buffer.get(32..48) == Some(&fsid));
+            if buffer.get(64..72) == Some(&MAGIC) && !expected {
                 return Ok(Content::Other(format!("a btrfs superblock at byte {place}")));
             }
         }
     }
-    Ok(Content::Blank)
+    Ok(unfinished.map_or(Content::Blank, Content::Unfinished))
+}
+
+/// Whether a file is an image that a run was making when it was stopped.
+pub fn is_unfinished_image(file: &File) -> std::io::Result<bool> {
+    let mut superblock = [0; SUPERBLOCK_LENGTH as usize];
+    match file.read_exact_at(&mut superblock, SUPERBLOCKS[0]) {
+        Ok(()) => Ok(superblock.get(64..72) == Some(&MAGIC_UNFINISHED)),
+        Err(e) if e.kind() == std::io::ErrorKind::UnexpectedEof => Ok(false),
+        Err(e) => Err(e),
+    }
 }
 
 /// The types of everything wipefs finds, without repetitions.
@@ -189,15 +207,28 @@ mod tests {
 
     #[test]
     fn unfinished() {
+        use crate::btrfs_image::superblock;
+        use zerocopy::IntoBytes;
         let file = tempfile::NamedTempFile::new().unwrap();
         file.as_file().set_len(2 * MIB).unwrap();
         let uuid = new_uuid().unwrap();
         file.as_file().write_all_at(&uuid, SUPERBLOCKS[0] + 32).unwrap();
-        file.as_file().write_all_at(&UNFINISHED_MAGIC, SUPERBLOCKS[0] + 64).unwrap();
+        file.as_file().write_all_at(&MKFS_UNFINISHED, SUPERBLOCKS[0] + 64).unwrap();
         assert_eq!(of(&file), Content::Unfinished(uuid));
         file.as_file().write_all_at(b"x", 9).unwrap();
         assert!(matches!(of(&file), Content::Other(_)));
         file.as_file().write_all_at(b"\0", 9).unwrap();
+        // A restore onto a device was stopped, with some copies of the superblock or without; whatever the UUID.
+        let of_image = tempfile::NamedTempFile::new().unwrap();
+        of_image.as_file().set_len(100 << 20).unwrap();
+        of_image.as_file().write_all_at(&superblock::unfinished([9; 16]), SUPERBLOCKS[0]).unwrap();
+        assert_eq!(of(&of_image), Content::Unfinished([9; 16]));
+        assert!(is_unfinished_image(of_image.as_file()).unwrap() && !is_unfinished_image(file.as_file()).unwrap());
+        let copy = SuperBlock { fsid: [9; 16], magic: MAGIC, ..SuperBlock::zeroed() };
+        of_image.as_file().write_all_at(copy.as_bytes(), SUPERBLOCKS[1]).unwrap();
+        assert_eq!(of(&of_image), Content::Unfinished([9; 16]));
+        of_image.as_file().write_all_at(&[8; 16], SUPERBLOCKS[1] + 32).unwrap();
+        assert!(matches!(of(&of_image), Content::Other(_)));
         // Somebody else's.
         file.as_file().write_all_at(b"X", SUPERBLOCKS[0] + 32).unwrap();
         assert!(matches!(of(&file), Content::Other(_)));

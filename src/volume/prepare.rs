@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 
-use super::content::{Content, OwnVolume, content, missing_program, new_uuid, show_uuid};
+use super::content::{BtrfsVolume, Content, content, missing_program, new_uuid, show_uuid};
 use super::find::{self, Disk, Roots, Selector};
 use super::identify::volume_id;
 use super::mount;
@@ -181,7 +181,10 @@ fn decide(disks: &[Disk], contents: &[Content], label: &str, wipe: &[PathBuf]) -
                 "{disk} holds one of {} disks of the BURST volume {:?}, and not all of these were chosen or attached",
                 own.disks, own.label
             )),
-            Content::Other(what) => refused.push(format!("{disk} is not blank: it holds {what}")),
+            Content::Btrfs(other) if other.disks == disks.len() as u64 && unfinished.contains(&other.uuid) => {
+                clear.push(disk.path.clone())
+            }
+            Content::Btrfs(_) | Content::Other(_) => refused.push(format!("{disk} is not blank: it holds {content}")),
         }
     }
     if refused.is_empty() {
@@ -193,7 +196,7 @@ fn decide(disks: &[Disk], contents: &[Content], label: &str, wipe: &[PathBuf]) -
 }
 
 /// The file system of ours that these disks, and no others, are.
-fn complete(contents: &[Content]) -> Option<&OwnVolume> {
+fn complete(contents: &[Content]) -> Option<&BtrfsVolume> {
     let Some(Content::Own(first)) = contents.first() else { return None };
     let same = |content: &Content| matches!(content, Content::Own(own) if own.uuid == first.uuid);
     (contents.iter().all(same) && first.disks == contents.len() as u64).then_some(first)
@@ -385,6 +388,7 @@ pub fn check_label(label: &str) -> Result<()> {
     Ok(())
 }
 
-fn names(disks: &[Disk]) -> String {
+/// For messages.
+pub fn names(disks: &[Disk]) -> String {
     disks.iter().map(Disk::to_string).collect::<Vec<_>>().join(", ")
 }

@@ -162,7 +162,7 @@ def test_sources(archive: Path, tmp: Path):
 def test_nothing_is_written(archive: Path, volume: Callable[..., Volume], tmp: Path):
     """Neither where the target is, nor where it will be."""
     at = volume().path
-    os.sync()
+    run("sync", "-f", at)
     before = at.stat().st_mtime_ns, Path(at).stat().st_ctime_ns, os.listdir(at)
     for target in (at, at / "absent", at / "absent/too"):
         found = json.loads(burst("plan", "--json", archive, target).out)

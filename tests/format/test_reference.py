@@ -145,6 +145,8 @@ BAD = {
     "xattrs twice": ("burst-field", lambda: build([Item(b"f", attributes=xattrs({}), overflow=xattrs({}))])),
     "device on a file": ("burst-field", lambda: build([Item(b"f", attributes=attribute(0x82, bytes(8)))])),
     "no device": ("burst-field", lambda: build([Item(b"c", 0o20644)])),
+    "user": ("burst-field", lambda: build([Item(b"f", uid=0xFFFF_FFFF)])),
+    "group": ("burst-field", lambda: build([Item(b"f", gid=0xFFFF_FFFF)])),
     "nanoseconds": ("burst-field", lambda: build([Item(b"f", ns=1_000_000_000)])),
     "link count 1": ("burst-field", lambda: build([Item(b"f", attributes=attribute(4, struct.pack("<I", 1)))])),
     "overflow without xattrs": ("attribute-region", lambda: build([Item(b"f", overflow=LINKS)])),

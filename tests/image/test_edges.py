@@ -188,7 +188,7 @@ def test_accepted_by_hand(tmp: Path):
     image = Image(tmp / "image")
     image.make(tmp / "archive", "128M")
     image.check()
-    with image.mounted() as root:
+    with image.mounted("ro") as root:
         assert len(os.listdir(root)) == 54
         assert len(os.getxattr(root / "largest", "user.x")) == XATTR_MAX - 6
 
@@ -203,7 +203,7 @@ def test_broken_frame(tmp: Path):
     image = Image(tmp / "image")
     image.make(tmp / "archive", "128M")
     image.check()
-    with image.mounted() as root:
+    with image.mounted("ro") as root:
         assert (root / "good").read_bytes() == b"fine" * 5000
         try:
             assert (root / "bad").read_bytes() != good

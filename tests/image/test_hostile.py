@@ -1,6 +1,8 @@
 """Whatever an archive says: no file system, or a clean one that holds what the archive holds."""
 
 import json
+import os
+import random
 from collections.abc import Callable
 from pathlib import Path
 
@@ -36,6 +38,26 @@ def test_wrong_content(tmp: Path):
         assert done.code in (0, 13), row["file"]
         if done.code == 0:
             image.check()
+
+
+def test_flipped_bits(tmp: Path):
+    """Of an archive with everything in it: refused, or a clean file system. BURST_FULL=1 flips more."""
+    rng = random.Random(3)
+    names = [row["file"] for row in MANIFEST["valid"] if (VECTORS / row["file"]).stat().st_size < 100_000]
+    image = Image(tmp / "image")
+    made = 0
+    for n in range(2000 if os.environ.get("BURST_FULL") else 60):
+        archive = bytearray((VECTORS / names[n % len(names)]).read_bytes())
+        for _ in range(rng.choice((1, 1, 2, 8))):
+            archive[rng.randrange(len(archive))] ^= 1 << rng.randrange(8)
+        (tmp / "archive").write_bytes(archive)
+        done = image.make(tmp / "archive", "128M", "--force", code=None)
+        assert done.code in (0, 13, 14, 17), done.err
+        assert (done.code == 0) == image.path.exists()
+        if done.code == 0:
+            made += 1
+            image.check()
+    print(f"{made} file systems made, all clean")
 
 
 @pytest.mark.parametrize("kind", ["valid", "valid_by_hand"])

@@ -1,6 +1,8 @@
 """What burst builds is the tree it was, is clean, and can be used like any other file system."""
 
+import fcntl
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -78,7 +80,9 @@ def test_nearly_full(made: Archives, image: Image):
     image.check()
 
 
-@pytest.mark.parametrize("size", [64 * MIB, 64 * MIB + 1, 100 * MIB + 12_345, GIB + 4095, 300 * GIB, 8 * TIB, 64 * TIB])
+@pytest.mark.parametrize(
+    "size", [64 * MIB, 64 * MIB + 1, 100 * MIB + 12_345, 256 * MIB, GIB + 4095, 300 * GIB, 8 * TIB, 64 * TIB]
+)
 @pytest.mark.parametrize("profile", ["dup", "single"])
 def test_sizes(size: int, profile: str, made: Archives, listed: Listed, source: Volume):
     """From the smallest device to the largest; on BTRFS, which allows such sparse files."""
@@ -87,10 +91,14 @@ def test_sizes(size: int, profile: str, made: Archives, listed: Listed, source: 
         image.make(made.archive("empty"), size, "--metadata", profile)
         assert superblocks(image.path) == [at for at in SUPERBLOCKS if at + 4096 <= size]
         image.check()
-        with image.mounted() as root:
+        # Where metadata has few MiB, Linux 6.18 can wait for space forever: btrfs-cleaner for the reclaim of space, and
+        # that for inodes which the cleaner would let go of.
+        writable = size >= 256 * MIB
+        with image.mounted("" if writable else "ro") as root:
             assert_same(listed("empty"), listing(root))
-            for n in range(300):
-                (root / f"{n}").write_bytes(os.urandom(5000))
+            if writable:
+                for n in range(300):
+                    (root / f"{n}").write_bytes(os.urandom(5000))
         image.check()
     finally:
         image.path.unlink(missing_ok=True)
@@ -113,6 +121,21 @@ def test_refusals(made: Archives, image: Image, tmp: Path):
     image.make(made.archive("empty"), "128M", "--label", "x" * 256, "--force", code=2)
     burst("image", made.archive("empty"), tmp, "--size", "128M", code=2)
     burst("restore", "--label", "x", made.archive("empty"), tmp / "t", code=2)
+
+
+def test_after_a_killed_run(made: Archives, image: Image):
+    """The same command takes what a run left that was killed, but not what another one is making."""
+    strace = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=pwrite64"]
+    command = [program(), "image", "-q", "--workers", "1", "--size", "1G", made.archive("boundaries"), image.path]
+    killed = [*strace, "-e", "inject=pwrite64:signal=SIGKILL:when=4", *command]
+    assert subprocess.run(killed, check=False, timeout=120).returncode == -signal.SIGKILL
+    assert image.path.exists() and superblocks(image.path) == []
+    with open(image.path, "rb") as f:
+        fcntl.flock(f, fcntl.LOCK_EX)
+        assert "another run" in image.make(made.archive("kinds"), "256M", code=19).err
+    image.make(made.archive("kinds"), "256M")
+    assert image.path.stat().st_size == 256 * MIB
+    image.check()
 
 
 def test_uuid(made: Archives, image: Image):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from archives import Archives
-from btrfs_volume import Volume
+from btrfs_volume import Volume, run
 from burst import burst
 from frames import frames, is_on_disk
 from listing import assert_same, listing
@@ -18,7 +18,7 @@ def test_frames_are_on_disk(name: str, made: Archives, volume: Callable[..., Vol
     v = volume()
     target = v.path / "t"
     burst("restore", made.archive(name), target)
-    os.sync()  # ENCODED_READ writes back by itself, but one file at a time
+    run("sync", "-f", target)  # ENCODED_READ writes back by itself, but one file at a time
     worth = same = 0
     opened, fd = None, -1
     for frame in frames(made.archive(name)):
@@ -43,7 +43,7 @@ def test_frames_are_on_disk(name: str, made: Archives, volume: Callable[..., Vol
 
 def test_holes_take_no_space(made: Archives, target: Path):
     burst("restore", made.archive("odd"), target)
-    os.sync()
+    run("sync", "-f", target)
     for name, limit in (("hole-of-100-gib", 16 << 10), ("only-hole", 0), ("many-holes", 64 * 4096)):
         assert (target / "sparse" / name).stat().st_blocks * 512 <= limit, name
     assert (target / "sparse/allocated-zeros").stat().st_blocks > 0

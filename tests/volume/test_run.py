@@ -105,13 +105,45 @@ def test_sink_device_is_not_for_a_volume_without_a_restore(made: Archives, job, 
     assert "without a complete restore" in burst("run", file, code=21).err
 
 
-def test_sink_device_takes_one_disk(machine: Machine, made: Archives, job, loop, tmp: Path):
-    disks = [loop(), loop()]
+@pytest.mark.parametrize("sink", [None, "device", "mount"])
+def test_what_blank_disks_become(
+    sink: str | None, machine: Machine, made: Archives, listed: Listed, job, loop, tmp: Path
+):
+    """Unless something else is said, the file system is written; on several disks striped, and metadata twice."""
+    disks, at = [loop(), loop(mib=420)], tmp / "m"
     for n, disk in enumerate(disks):
         machine.add(f"nvme{n + 1}n1", disk, INSTANCE_STORE, f"AWS{n:017}")
-    file = job(source=made.archive("kinds"), path=tmp / "m", device="instance-store", sink="device")
-    assert "2 disks" in burst("run", *machine.flags, file, code=2).err
-    assert [disk.probe() for disk in disks] == [{}, {}]
+    file = job(source=made.archive("kinds"), path=at, device="instance-store", sink=sink)
+    first = done(*machine.flags, file)
+    assert (first["state"], first["volume"]["made"]) == ("restored", True)
+    assert ("chunks" in first["report"]) == (sink != "mount"), first["report"]
+    assert_same(listed("kinds"), listing(at))
+    profiles = run("btrfs", "filesystem", "df", at)
+    assert "Data, RAID0:" in profiles and "Metadata, RAID1:" in profiles, profiles
+    assert done(*machine.flags, file)["state"] == "nothing to do"
+    run("umount", at)
+    assert done(*machine.flags, file)["state"] == "nothing to do"
+    assert json.loads(burst("volume", "status", at, "--json", *machine.flags).out)["disks"] == 2
+    run("umount", at)
+
+
+def test_blank_disk_and_paths(made: Archives, job, loop, tmp: Path):
+    """Only whole archives can be written as a file system; nothing that was asked for is lost."""
+    disk, at = loop(), tmp / "data"
+    file = job(source=made.archive("kinds"), path=at, device=disk.device, options={"paths": ["beta/deep"]})
+    report = done(file)["report"]
+    assert "chunks" not in report and sorted(p.name for p in at.iterdir()) == ["beta"]
+    run("umount", at)
+
+
+def test_a_volume_is_restored_into(made: Archives, listed: Listed, job, loop, tmp: Path):
+    """Made before, by whatever: it is not made anew."""
+    disk, at = loop(), tmp / "data"
+    uuid = json.loads(burst("volume", "prepare", disk.device, "--mount", at, "--json").out)["uuid"]
+    first = done(job(source=made.archive("kinds"), path=at, device=disk.device))
+    assert (first["volume"]["uuid"], first["volume"]["made"]) == (uuid, False) and "chunks" not in first["report"]
+    assert_same(listed("kinds"), listing(at))
+    run("umount", at)
 
 
 def test_into_a_directory(made: Archives, job, volume: Callable[..., Volume]):

@@ -2,7 +2,7 @@
 
 use super::extra_field::{self, BURST, UNIX_OWNER, UNIX_TIME, ZIP64};
 use super::{FLAG_DATA_DESCRIPTOR, VERSION_MADE_BY, dos_time, flags, needs_zip64, short, version_needed};
-use crate::format::attributes::{AttributeList, parse_timestamp};
+use crate::format::attributes::{AttributeList, check_owner, parse_timestamp};
 use crate::format::bytes::Fields;
 use crate::format::entry::{
     Attributes, Entry, EntryType, Method, S_IFBLK, S_IFCHR, S_IFDIR, S_IFIFO, S_IFLNK, S_IFMT, S_IFREG,
@@ -169,6 +169,7 @@ pub fn parse(bytes: &[u8], ordinal: u64, directory_offset: u64) -> Result<Entry>
         if [uid_length, gid_length] != [4, 4] || !o.is_empty() {
             return Err(Error::corrupt("owner field: ids are not 4 bytes each"));
         }
+        check_owner("owner field", uid, gid)?;
         let Some((BURST, payload)) = extra_field::next(&mut extra)? else {
             return Err(Error::corrupt("the BURST field (0x7542) is missing or out of order"));
         };

@@ -5,8 +5,11 @@ use super::place::Volume;
 use super::sink::{ImageSink, Waiting, locked, write_content};
 use crate::btrfs_image::constants::{CSUM_TREE, DATA_RELOC_TREE, FS_TREE, LINK_MAX, UUID_TREE};
 use crate::btrfs_image::inode::{DirectoryEntry, Name, write_directory, write_inode};
-use crate::btrfs_image::small_trees::{root_name, write_csum_tree, write_relocation_tree, write_uuid_tree};
+use crate::btrfs_image::small_trees::{
+    root_name, write_csum_tree, write_relocation_tree, write_top_level, write_uuid_tree,
+};
 use crate::btrfs_image::space_trees::{self, Identity, Written};
+use crate::btrfs_image::superblock::of_device;
 use crate::error::{Error, Kind, Result};
 use crate::restore::{StopFlag, check_stop};
 
@@ -80,6 +83,7 @@ fn write_linked(sink: &ImageSink<'_>) -> Result<()> {
 /// Bytes that the file system takes.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Sizes {
+    /// All devices together.
     pub device: u64,
     pub data: u64,
     /// Tree blocks, counted once.
@@ -107,22 +111,23 @@ pub fn finish(sink: &ImageSink<'_>, identity: &Identity, stop: &StopFlag) -> Res
     drop(sums);
     let uuids = write_uuid_tree(volume, identity)?;
     let relocation = write_relocation_tree(volume, identity)?;
+    let mut trees =
+        vec![(identity.files_tree(), fs_tree), (CSUM_TREE, csums), (UUID_TREE, uuids), (DATA_RELOC_TREE, relocation)];
+    if let Some(subvolume) = &identity.subvolume {
+        trees.push((FS_TREE, write_top_level(volume, identity, subvolume)?));
+    }
     let written = {
         let mut placed = volume.placed();
-        Written {
-            identity,
-            layout: placed.layout.clone(),
-            runs: std::mem::take(&mut placed.runs),
-            data: &data,
-            trees: vec![(FS_TREE, fs_tree), (CSUM_TREE, csums), (UUID_TREE, uuids), (DATA_RELOC_TREE, relocation)],
-        }
+        Written { identity, layout: placed.layout.clone(), runs: std::mem::take(&mut placed.runs), data: &data, trees }
     };
-    let (superblock, layout) = space_trees::finish(written, &mut &volume.disk)?;
+    let (superblock, layout) = space_trees::finish(written, &mut &volume.disks)?;
+    let superblocks: Vec<_> =
+        (0..layout.devices()).map(|device| of_device(&superblock, &layout, identity, device)).collect();
     check_stop(stop)?;
-    volume.disk.write_superblocks(&superblock)?;
+    volume.disks.write_superblocks(&superblocks)?;
     let of_data = data.iter().map(|extent| u64::from(extent.stored)).sum();
     Ok(Sizes {
-        device: layout.device_size,
+        device: layout.size(),
         data: of_data,
         metadata: layout.used() - of_data,
         chunks: layout.chunks.len() as u64,

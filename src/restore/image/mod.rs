@@ -4,7 +4,7 @@
 //! sink     parts, in any order -> content on the device, leaves of the tree of files
 //! place    packs, sums and writes content        names       what directories need to know
 //! finish   directories, upper levels, the other trees, superblock
-//! disk     owns the device: refuses what is in use, wipes before, makes it a file system with the last write
+//! disk     owns the devices: refuses what is in use, wipes before, makes them a file system with the last write
 //! ```
 
 mod attributes;
@@ -14,11 +14,11 @@ mod names;
 mod place;
 mod sink;
 
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Mutex;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use self::disk::Disk;
+use self::disk::Disks;
 pub use self::finish::Sizes;
 use self::place::{Placed, Volume};
 use self::sink::ImageSink;
@@ -30,14 +30,16 @@ use super::{Progress, StopFlag};
 use crate::btrfs_image::constants::{NODE, ROOT_DIRECTORY};
 use crate::btrfs_image::inode::{Inode, Time, check_xattrs};
 use crate::btrfs_image::layout::Layout;
-pub use crate::btrfs_image::layout::MetadataProfile;
-use crate::btrfs_image::space_trees::Identity;
+pub use crate::btrfs_image::layout::Profile;
+use crate::btrfs_image::layout::Profiles;
+use crate::btrfs_image::space_trees::{Identity, Subvolume};
 use crate::btrfs_image::structures::Uuid;
 use crate::btrfs_image::tree::NodeIds;
 use crate::error::{Error, Kind, Result};
 use crate::format::Attributes;
 use crate::format::entry::{EntryType, S_IFDIR};
 use crate::format::limits::{COMPLETION_MARKER, is_marker};
+use crate::volume::content::new_uuid;
 
 /// What kind of file system to make.
 #[derive(Debug, Clone)]
@@ -45,9 +47,14 @@ pub struct ImageOptions {
     pub pipeline: PipelineOptions,
     /// At most 255 bytes, without NUL or newline.
     pub label: Vec<u8>,
-    /// Random if None.
+    /// If None, a new one by which the file system is known as one of ours.
     pub uuid: Option<Uuid>,
-    pub metadata: MetadataProfile,
+    /// How content lies on the devices: [`Profile::Single`] or [`Profile::Raid0`]. None: striped over several.
+    pub data: Option<Profile>,
+    /// How trees lie on the devices. None: twice, on two of several devices.
+    pub metadata: Option<Profile>,
+    /// Everything goes into a subvolume of this name in the top level, which is then what is mounted by default.
+    pub subvolume: Option<Vec<u8>>,
     /// Overwrite what is there.
     pub force: bool,
     /// Largest chunk in bytes; only tests make it smaller than the kernel would.
@@ -60,7 +67,9 @@ impl Default for ImageOptions {
             pipeline: PipelineOptions::default(),
             label: Vec::new(),
             uuid: None,
-            metadata: MetadataProfile::Dup,
+            data: None,
+            metadata: None,
+            subvolume: None,
             force: false,
             chunk_max: u64::MAX,
         }
@@ -70,9 +79,10 @@ impl Default for ImageOptions {
 /// Where the file system is made.
 #[derive(Debug, Clone, Copy)]
 pub enum Destination<'a> {
-    Device(&'a Path),
-    /// A new image file of this many bytes.
-    File(&'a Path, u64),
+    /// On these block devices together.
+    Devices(&'a [PathBuf]),
+    /// On new image files of so many bytes.
+    Files(&'a [(PathBuf, u64)]),
 }
 
 /// What was made.
@@ -83,8 +93,8 @@ pub struct ImageReport {
     pub uuid: Uuid,
 }
 
-/// Makes a file system that holds what the archive holds. Until it is complete there is none on the device; an image
-/// file is removed if anything fails.
+/// Makes a file system that holds what the archive holds. Until it is complete there is none on the devices; image
+/// files are removed if anything fails.
 pub fn image(
     archive: &Archive,
     destination: Destination<'_>,
@@ -94,36 +104,44 @@ pub fn image(
 ) -> Result<ImageReport> {
     let created = now();
     let root = root_inode(archive, created)?;
-    let identity = identity(options, created)?;
-    let disk = match destination {
-        Destination::Device(path) => Disk::open_device(path, options.force)?,
-        Destination::File(path, size) => Disk::create_file(path, size, options.force)?,
+    let count = match destination {
+        Destination::Devices(paths) => paths.len(),
+        Destination::Files(files) => files.len(),
     };
-    let made = fill(archive, disk, root, &identity, options, progress, stop);
-    if let (Err(_), Destination::File(path, _)) = (&made, destination) {
-        // The error is what matters, whether or not the rest of the file can be removed.
-        let _ = std::fs::remove_file(path);
+    let profiles = Profiles::choose(count, options.data, options.metadata)?;
+    let identity = identity(options, count, created)?;
+    let disks = match destination {
+        Destination::Devices(paths) => Disks::open_devices(paths, options.force)?,
+        Destination::Files(files) => Disks::create_files(files, options.force)?,
+    };
+    let placed = |layout| Mutex::new(Placed { layout, runs: Vec::new(), data: Vec::new(), sums: Vec::new() });
+    let layout = Layout::new(&disks.sizes(), profiles, options.chunk_max);
+    let made = match layout.map_err(|e| e.context(disks.names())) {
+        Err(e) => (Err(e), disks),
+        Ok(layout) => {
+            let volume = Volume { placed: placed(layout), disks };
+            (fill(archive, &volume, root, &identity, options, progress, stop), volume.disks)
+        }
+    };
+    if let ((Err(_), disks), Destination::Files(_)) = (&made, destination) {
+        disks.remove();
     }
-    made
+    made.0
 }
 
 fn fill(
     archive: &Archive,
-    disk: Disk,
+    volume: &Volume,
     root: Inode,
     identity: &Identity,
     options: &ImageOptions,
     progress: Progress<'_>,
     stop: &StopFlag,
 ) -> Result<ImageReport> {
-    let layout =
-        Layout::new(disk.size, options.metadata, options.chunk_max).map_err(|e| e.context(disk.path().display()))?;
-    disk.wipe(options.force)?;
-    let placed = Placed { layout, runs: Vec::new(), data: Vec::new(), sums: Vec::new() };
-    let volume = Volume { disk, placed: Mutex::new(placed) };
-    let sink = ImageSink::new(archive, &volume, identity.nodes, identity.created, root, stop);
+    volume.disks.wipe(options.force, identity.nodes.fsid)?;
+    let sink = ImageSink::new(archive, volume, identity, root, stop);
     let in_device = |e: Error| match e.kind() {
-        Kind::NoSpace => e.context(volume.disk.path().display()),
+        Kind::NoSpace => e.context(volume.disks.names()),
         _ => e,
     };
     let fetched =
@@ -179,7 +197,7 @@ fn marker(archive: &Archive) -> serde_json::Value {
     super::identity::Identity::of_archive(archive).marker_of(t.entries, t.content_bytes, false)
 }
 
-fn identity(options: &ImageOptions, created: Time) -> Result<Identity> {
+fn identity(options: &ImageOptions, devices: usize, created: Time) -> Result<Identity> {
     let label = &options.label;
     if label.len() > 255 || label.iter().any(|&b| b == 0 || b == b'\n') {
         let message = "a label has at most 255 bytes and no newline";
@@ -192,11 +210,22 @@ fn identity(options: &ImageOptions, created: Time) -> Result<Identity> {
         id[8] = id[8] & 0x3F | 0x80;
         Ok(id)
     };
-    let fsid = options.uuid.map_or_else(random, Ok)?;
+    let subvolume = match &options.subvolume {
+        None => None,
+        Some(name) if !(1..=255).contains(&name.len()) || name.iter().any(|&b| b == 0 || b == b'/') => {
+            return Err(Error::new(Kind::Usage, "the name of a subvolume has 1 to 255 bytes and no \"/\""));
+        }
+        Some(name) if name == b"." || name == b".." => {
+            return Err(Error::new(Kind::Usage, "a subvolume cannot be named \".\" or \"..\""));
+        }
+        Some(name) => Some(Subvolume { name: name.clone(), uuid: random()? }),
+    };
+    let fsid = options.uuid.map_or_else(new_uuid, Ok)?;
     Ok(Identity {
         nodes: NodeIds { fsid, chunk_tree: random()? },
-        device: random()?,
+        devices: (0..devices).map(|_| random()).collect::<Result<_>>()?,
         fs_tree: random()?,
+        subvolume,
         label: label.clone(),
         created,
     })

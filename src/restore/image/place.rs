@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard};
 
 use zstd::bulk::Decompressor;
 
-use super::disk::Disk;
+use super::disk::Disks;
 use crate::btrfs_image::buffer::AlignedBuffer;
 use crate::btrfs_image::checksum;
 use crate::btrfs_image::constants::{INLINE_MAX, NODE, ROOT_DIRECTORY, SECTOR};
@@ -31,9 +31,9 @@ pub struct Placed {
     pub sums: Vec<Sums>,
 }
 
-/// The device and its space.
+/// The devices and their space.
 pub struct Volume {
-    pub disk: Disk,
+    pub disks: Disks,
     pub placed: Mutex<Placed>,
 }
 
@@ -63,9 +63,7 @@ impl NodeStore for &Volume {
                 seal(node, address);
                 addresses.push(address);
             }
-            for &place in &space.places {
-                self.disk.write_at(place, now)?;
-            }
+            self.disks.write(&space.writes(0, space.length), now)?;
             rest = later;
         }
         Ok(addresses)
@@ -269,9 +267,7 @@ impl<'a> Placer<'a> {
             let bytes = &self.buffer[from..to];
             let mut sums = Vec::with_capacity(bytes.len() / SECTOR as usize);
             checksum::sectors(bytes, &mut sums);
-            for &place in &space.places {
-                self.volume.disk.write_at(place, bytes)?;
-            }
+            self.volume.disks.write(&space.writes(0, length), bytes)?;
             from = to;
             let mut placed = self.volume.placed();
             placed.sums.push(Sums { address: space.logical, sums });

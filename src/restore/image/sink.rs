@@ -10,11 +10,9 @@ use std::sync::{Mutex, MutexGuard, RwLock};
 use super::attributes;
 use super::names::{Names, Place, inode_number};
 use super::place::{Placer, Volume, round_up};
-use crate::btrfs_image::constants::FS_TREE;
-use crate::btrfs_image::inode::{
-    Extent, Inline, Inode, Name, Time, check_xattrs, write_extents, write_inline, write_inode,
-};
-use crate::btrfs_image::tree::{Child, NodeIds, TreeWriter};
+use crate::btrfs_image::inode::{Extent, Inline, Inode, Name, check_xattrs, write_extents, write_inline, write_inode};
+use crate::btrfs_image::space_trees::Identity;
+use crate::btrfs_image::tree::{Child, TreeWriter};
 use crate::error::{Error, Kind, Result};
 use crate::format::directory_reader::PlacedEntry;
 use crate::format::entry::{EntryType, check_restorable, split_parent};
@@ -52,8 +50,7 @@ pub struct ImageSink<'a> {
     archive: &'a Archive,
     pub volume: &'a Volume,
     stop: &'a StopFlag,
-    ids: NodeIds,
-    created: Time,
+    identity: &'a Identity,
     pub names: RwLock<Names>,
     /// Leaves of the tree of files, in runs.
     pub leaves: Mutex<Vec<Vec<Child>>>,
@@ -85,8 +82,7 @@ impl<'a> ImageSink<'a> {
     pub fn new(
         archive: &'a Archive,
         volume: &'a Volume,
-        ids: NodeIds,
-        created: Time,
+        identity: &'a Identity,
         root: Inode,
         stop: &'a StopFlag,
     ) -> Self {
@@ -94,8 +90,7 @@ impl<'a> ImageSink<'a> {
             archive,
             volume,
             stop,
-            ids,
-            created,
+            identity,
             names: RwLock::new(Names::new(root, archive.index.trailer.entries)),
             leaves: Mutex::default(),
             linked: Mutex::default(),
@@ -107,7 +102,7 @@ impl<'a> ImageSink<'a> {
     }
 
     pub fn tree(&self) -> TreeWriter<&'a Volume> {
-        TreeWriter::new(self.volume, self.ids, FS_TREE)
+        TreeWriter::new(self.volume, self.identity.nodes, self.identity.files_tree())
     }
 
     /// Everything about an entry but its content. What BTRFS cannot hold is refused.
@@ -142,7 +137,7 @@ impl<'a> ImageSink<'a> {
             size,
             occupied: 0,
             mtime: (a.mtime.seconds, a.mtime.nanos),
-            created: self.created,
+            created: self.identity.created,
             device,
             xattrs,
         };
