@@ -9,11 +9,11 @@ use std::time::Duration;
 use clap::Args;
 
 use super::signals;
+use crate::ec2::imds::Service;
 use crate::error::Result;
 use crate::restore::PipelineOptions;
 use crate::store::S3Options;
 use crate::tuning::facts::{self, Depth};
-use crate::tuning::imds::Service;
 use crate::tuning::settings::{self, CONFIG_FILE};
 use crate::tuning::{Facts, Roots, Settings, Tuning, policy};
 

@@ -1,6 +1,8 @@
 //! What an EC2 instance type can do, from a table that is part of the program (`instance_types.txt`, which names its
 //! source). A type that is newer than the table is taken for its nearest relative there.
 
+use crate::ec2::imds::is_instance_type;
+
 /// One type. Speeds are those EC2 states: Gbit/s for the network, MB/s (10^6 bytes) for EBS.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct InstanceType {
@@ -60,20 +62,12 @@ pub fn source() -> &'static str {
     TABLE.lines().find_map(|line| line.strip_prefix("# Source: ")).unwrap_or_default()
 }
 
-/// Whether this looks like the name of a type ("m7i.2xlarge"), known or not.
-pub fn is_name(text: &str) -> bool {
-    let part = |p: &str| {
-        !p.is_empty() && p.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-') && p.len() <= 32
-    };
-    text.split_once('.').is_some_and(|(family, size)| part(family) && part(size))
-}
-
 /// The type of this name, or its nearest relative; None if nothing like it is known.
 pub fn find(name: &str) -> Option<Found> {
     if let Some(found) = exact(name) {
         return Some(Found::Exact(found));
     }
-    let (family, size) = name.split_once('.').filter(|_| is_name(name))?;
+    let (family, size) = name.split_once('.').filter(|_| is_instance_type(name))?;
     let weight = size_weight(size)?;
     same_family(family, weight).map(Found::SameFamily).or_else(|| same_class(family, size).map(Found::SameClass))
 }
@@ -204,7 +198,11 @@ mod tests {
             assert!(before < it.name, "{before} before {}", it.name);
             before = it.name;
             assert_eq!(find(it.name), Some(Found::Exact(it)));
-            assert!(is_name(it.name) && size_weight(it.name.split_once('.').unwrap().1).is_some(), "{}", it.name);
+            assert!(
+                is_instance_type(it.name) && size_weight(it.name.split_once('.').unwrap().1).is_some(),
+                "{}",
+                it.name
+            );
             assert!(it.vcpus > 0 && it.memory_mib > 0 && it.network_cards > 0, "{it:?}");
             assert!(0.0 < it.network_baseline_gbps && it.network_baseline_gbps <= it.network_peak_gbps, "{it:?}");
             if let Some(ebs) = it.ebs {

@@ -9,10 +9,10 @@ mod target;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::imds::{self, Service};
-use super::instance_types::is_name;
 pub use limits::{Cpus, Memory};
 pub use target::{Device, DeviceKind, Target};
+
+use crate::ec2::imds::{self, Service};
 
 /// Where the pseudo file systems are.
 #[derive(Debug, Clone)]
@@ -150,7 +150,7 @@ fn firmware(roots: &Roots) -> Option<Instance> {
         || vendor == "Xen" && dmi("bios_version").is_some_and(|version| version.contains("amazon"));
     (nitro || xen).then(|| Instance {
         // Xen has "HVM domU" there.
-        instance_type: dmi("product_name").filter(|name| nitro && is_name(name)),
+        instance_type: dmi("product_name").filter(|name| nitro && imds::is_instance_type(name)),
         told_by: "firmware (DMI)",
         id: dmi("board_asset_tag").filter(|tag| imds::is_instance_id(tag)),
         ..Instance::default()

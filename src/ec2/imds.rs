@@ -171,12 +171,20 @@ fn parse(document: &str) -> Result<Identity, Trouble> {
         None => Err(wrong(format!("{name} is missing"))),
     };
     Ok(Identity {
-        instance_type: field("instanceType", super::instance_types::is_name)?,
+        instance_type: field("instanceType", is_instance_type)?,
         region: field("region", is_region)?,
         zone: field("availabilityZone", is_region)?,
         account: field("accountId", |v| v.len() == 12 && v.bytes().all(|b| b.is_ascii_digit()))?,
         instance_id: field("instanceId", is_instance_id)?,
     })
+}
+
+/// Whether this looks like the name of a type ("m7i.2xlarge"), known or not.
+pub fn is_instance_type(text: &str) -> bool {
+    let part = |p: &str| {
+        !p.is_empty() && p.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-') && p.len() <= 32
+    };
+    text.split_once('.').is_some_and(|(family, size)| part(family) && part(size))
 }
 
 /// "eu-central-1", "us-west-2-lax-1a"
@@ -187,7 +195,7 @@ fn is_region(text: &str) -> bool {
 }
 
 /// "i-0123456789abcdef0"
-pub(super) fn is_instance_id(text: &str) -> bool {
+pub fn is_instance_id(text: &str) -> bool {
     text.strip_prefix("i-").is_some_and(|id| matches!(id.len(), 8 | 17) && id.bytes().all(|b| b.is_ascii_hexdigit()))
 }
 

@@ -1,0 +1,3 @@
+//! What EC2 says about the instance this runs on.
+
+pub mod imds;
