@@ -110,6 +110,9 @@ impl Plan {
         let gbps = |n: f64| format!("{n:.3} Gbit/s");
         let mut rows = Vec::new();
         rows.extend(t.network.as_ref().map(|c| speed("network", gbps(c.value.peak * 8.0 / 1e9), c)));
+        rows.extend(t.interfaces.as_ref().map(|c| {
+            ("interfaces", c.value.join(","), c.value.clone().into(), c.origin.to_string(), c.reason.clone())
+        }));
         rows.extend(t.disk.as_ref().map(|c| speed("disk", format!("{}/s", bytes(c.value.peak as u64)), c)));
         rows.extend(
             t.target_gbps
@@ -155,6 +158,7 @@ impl Plan {
             },
             "instance": instance,
             "cpus": { "usable": facts.cpus.usable, "online": facts.cpus.online, "quota": facts.cpus.quota },
+            "interfaces": facts.interfaces.iter().map(interface_json).collect::<Vec<_>>(),
             "memory": {
                 "total": facts.memory.total, "available": facts.memory.available, "limit": facts.memory.limit,
             },
@@ -221,7 +225,7 @@ impl Plan {
         );
         line("", String::new());
         for (name, value, _, from, why) in self.rows() {
-            line("", format!("{name:<17}{value:<14}{from:<12}{why}"));
+            line("", format!("{name:<17}{value:<13} {from:<12}{why}"));
         }
         line("", String::new());
         line("expected", expected(&self.expected));
@@ -261,6 +265,10 @@ fn place(target: Option<&Target>) -> String {
         (None, None) => format!("a device{on}"),
         _ => "file system not known".into(),
     }
+}
+
+fn interface_json(interface: &crate::tuning::facts::Interface) -> Value {
+    json!({ "name": interface.name, "mac": interface.mac, "card": interface.card })
 }
 
 fn device_json(device: &crate::tuning::facts::Device) -> Value {

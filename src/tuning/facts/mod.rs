@@ -4,14 +4,17 @@
 //! with a note where a person may wonder; looking never fails.
 
 mod limits;
+mod network;
 mod target;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 pub use limits::{Cpus, Memory};
+pub use network::Interface;
 pub use target::{Device, DeviceKind, Target};
 
+use super::instance_types;
 use crate::ec2::imds::{self, Service};
 
 /// Where the pseudo file systems are.
@@ -47,6 +50,7 @@ pub enum Depth {
 pub struct Facts {
     /// None: not an EC2 instance, as far as can be seen.
     pub instance: Option<Instance>,
+    pub interfaces: Vec<Interface>,
     pub cpus: Cpus,
     pub memory: Memory,
     pub kernel: Kernel,
@@ -91,8 +95,16 @@ impl Kernel {
 pub fn look(roots: &Roots, service: &Service, depth: Depth, target: Option<&Path>) -> Facts {
     let mut notes = Vec::new();
     let status = text(&roots.proc.join("self/status")).unwrap_or_default();
+    let instance = instance(roots, service, depth, &mut notes);
+    let name = instance.as_ref().and_then(|i| i.instance_type.as_deref());
+    let mut interfaces = network::interfaces(roots);
+    let cards = name.and_then(instance_types::find).map(|found| found.instance_type().network_cards);
+    if cards.is_some_and(|cards| cards > 1) && interfaces.len() > 1 && *service != Service::Disabled {
+        network::ask_cards(&mut interfaces, service, &mut notes);
+    }
     Facts {
-        instance: instance(roots, service, depth, &mut notes),
+        interfaces,
+        instance,
         cpus: limits::cpus(roots, &status),
         memory: limits::memory(roots),
         kernel: Kernel {

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::tuning::facts::{Cpus, Device, Instance, Kernel, Memory, Target};
+use crate::tuning::facts::{Cpus, Device, Instance, Interface, Kernel, Memory, Target};
 
 const MIB: u64 = 1 << 20;
 
@@ -15,6 +15,7 @@ fn machine(name: Option<&str>, cpus: usize, memory_mib: u64) -> Facts {
         memory: Memory { total: memory_mib * MIB, available: memory_mib * MIB / 10 * 9, limit: None },
         kernel: Kernel { release: "6.8.0".into(), privileged: true },
         target: None,
+        interfaces: Vec::new(),
         notes: Vec::new(),
     }
 }
@@ -244,6 +245,37 @@ fn memory_of_requests() {
     assert!(fitting(0, 512).is_err());
     assert_eq!(fitting(u64::MAX / 8, 8).unwrap(), u16::MAX);
     assert_eq!(needed(1, 8), 65);
+}
+
+#[test]
+fn several_network_cards() {
+    let with = |cards: &[(&str, Option<u32>)]| {
+        let mut facts = of_type("p5.48xlarge");
+        let interface = |(name, card): &(&str, Option<u32>)| Interface {
+            name: (*name).to_owned(),
+            mac: String::new(),
+            card: *card,
+        };
+        facts.interfaces = cards.iter().map(interface).collect();
+        facts
+    };
+    let gbps = |tuning: &Tuning| tuning.network.as_ref().unwrap().value.peak * 8.0 / 1e9;
+    let two = with(&[("a", Some(1)), ("b", Some(0)), ("c", Some(1)), ("d", None)]);
+    let tuning = decided(&two);
+    assert_eq!(tuning.interfaces.as_ref().unwrap().value, ["b", "a"]);
+    assert_eq!((gbps(&tuning), tuning.in_flight.value), (200.0, 500 + 192));
+    // Nobody said that these are on different cards.
+    for one in [with(&[("a", None), ("b", None)]), with(&[("a", Some(0)), ("b", Some(0))]), with(&[("a", Some(3))])] {
+        let tuning = decided(&one);
+        assert_eq!((tuning.interfaces.is_none(), gbps(&tuning)), (true, 100.0));
+    }
+    let names = vec!["a".to_owned(), "c".to_owned()];
+    let given = Given { network_interfaces: Some((names.clone(), Origin::Flag)), ..Given::default() };
+    let tuning = decide(&two, &given).unwrap();
+    assert_eq!((tuning.interfaces.unwrap().value, tuning.network.unwrap().value.peak), (names, 100e9 / 8.0));
+    // More than the type has cannot be.
+    let many: Vec<_> = (0..40).map(|n| ("x", Some(n))).collect();
+    assert_eq!(gbps(&decided(&with(&many))), 3200.0);
 }
 
 proptest! {
