@@ -31,7 +31,7 @@
 //! | [`btrfs`] | every BTRFS ioctl | |
 //! | [`btrfs_image`] | a BTRFS on disk: structures, trees, chunks, as pure code | files, devices, archives |
 //! | [`tuning`] | what the machine is (EC2 type, CPUs, memory, disks), and the numbers to run with | what they are for |
-//! | [`ec2`] | what EC2 says of this instance: its metadata service | what anybody makes of it |
+//! | [`ec2`] | what EC2 says of this instance: its metadata service, its API (feature `ec2`) | what anybody makes of it |
 //! | [`linux`] | other system calls: creating beneath a directory, attributes, holes, spools | |
 //! | [`error`] | one error type; its kind decides the exit code | |
 //!

@@ -20,7 +20,8 @@ use crate::tuning::{Roots, instance_types};
 
 /// Shows what a restore would run with, why, and how long it should take; writes nothing.
 ///
-/// The numbers for EC2 come from a table of instance types in the program. What EBS volumes were paid for cannot be seen
+/// The numbers for EC2 come from a table of instance types in the program, and from EC2 itself in a build with the cargo
+/// feature "ec2". What EBS volumes were paid for cannot be seen
 /// from inside: they are taken for plain gp3 unless --disk-mbps says more.
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -176,7 +177,8 @@ impl Plan {
     fn notes(&self) -> Vec<String> {
         let mut notes = self.tuned.facts.notes.clone();
         let name = self.tuned.facts.instance.as_ref().and_then(|i| i.instance_type.as_deref());
-        if let Some(name) = name.filter(|name| instance_types::find(name).is_none()) {
+        let described = self.tuned.facts.described.is_some();
+        if let Some(name) = name.filter(|name| !described && instance_types::find(name).is_none()) {
             notes.push(format!(
                 "nothing is known of instance type {name}: defaults are used (--network-gbps tells more)"
             ));

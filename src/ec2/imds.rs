@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 
 use ureq::Agent;
 
+use super::instance_type;
+
 /// How long everything together may take; the service answers within milliseconds where it exists.
 pub const LIMIT: Duration = Duration::from_secs(2);
 
@@ -213,20 +215,12 @@ fn parse(document: &str) -> Result<Identity, Trouble> {
         None => Err(wrong(format!("{name} is missing"))),
     };
     Ok(Identity {
-        instance_type: field("instanceType", is_instance_type)?,
+        instance_type: field("instanceType", instance_type::is_name)?,
         region: field("region", is_region)?,
         zone: field("availabilityZone", is_region)?,
         account: field("accountId", |v| v.len() == 12 && v.bytes().all(|b| b.is_ascii_digit()))?,
         instance_id: field("instanceId", is_instance_id)?,
     })
-}
-
-/// Whether this looks like the name of a type ("m7i.2xlarge"), known or not.
-pub fn is_instance_type(text: &str) -> bool {
-    let part = |p: &str| {
-        !p.is_empty() && p.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-') && p.len() <= 32
-    };
-    text.split_once('.').is_some_and(|(family, size)| part(family) && part(size))
 }
 
 /// "eu-central-1", "us-west-2-lax-1a"

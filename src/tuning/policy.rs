@@ -4,8 +4,9 @@
 use std::collections::BTreeMap;
 
 use super::facts::{DeviceKind, Facts};
-use super::instance_types::{self, Found, InstanceType};
+use super::instance_types::{self, Found};
 use super::settings::{Given, Origin};
+use crate::ec2::InstanceType;
 use crate::error::{Error, Kind, Result};
 
 /// Requests in flight where nothing is known of the network.
@@ -85,12 +86,12 @@ pub struct Tuning {
 pub fn decide(facts: &Facts, given: &Given) -> Result<Tuning> {
     let found = match given.detect {
         Some((false, _)) => None,
-        _ => facts
-            .instance
-            .as_ref()
-            .and_then(|i| i.instance_type.as_deref())
-            .map(|name| (name, instance_types::find(name))),
+        _ => facts.instance.as_ref().and_then(|i| i.instance_type.as_deref()).map(|name| {
+            let described = facts.described.clone().map(Found::Described);
+            (name, described.or_else(|| instance_types::find(name)))
+        }),
     };
+    let found = found.as_ref();
     let (interfaces, cards) = interfaces(facts, found, given);
     let network = network(found, given, cards);
     let ebs_target = facts
@@ -115,13 +116,14 @@ fn choice<T>(value: T, origin: Origin, reason: impl Into<String>) -> Choice<T> {
 }
 
 /// A type by its name, and what was found of it.
-type Named<'a> = Option<(&'a str, Option<Found>)>;
+type Named<'a> = Option<&'a (&'a str, Option<Found>)>;
 
-fn likeness((name, found): (&str, Option<Found>)) -> Option<(InstanceType, String)> {
-    let found = found?;
-    let it = *found.instance_type();
+fn likeness((name, found): &(&str, Option<Found>)) -> Option<(InstanceType, String)> {
+    let found = found.as_ref()?;
+    let it = found.instance_type().clone();
     let text = match found {
-        Found::Exact(_) => name.to_owned(),
+        Found::Described(_) => format!("{name} as EC2 describes it"),
+        Found::Exact(_) => (*name).to_owned(),
         Found::SameFamily(_) => format!("{name}, which is newer than the table: taken for {} of its family", it.name),
         Found::SameClass(_) => format!("{name}, whose family is newer than the table: taken for {}", it.name),
     };

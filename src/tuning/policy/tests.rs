@@ -15,13 +15,14 @@ fn machine(name: Option<&str>, cpus: usize, memory_mib: u64) -> Facts {
         memory: Memory { total: memory_mib * MIB, available: memory_mib * MIB / 10 * 9, limit: None },
         kernel: Kernel { release: "6.8.0".into(), privileged: true },
         target: None,
+        described: None,
         interfaces: Vec::new(),
         notes: Vec::new(),
     }
 }
 
 fn of_type(name: &str) -> Facts {
-    let it = *instance_types::find(name).unwrap().instance_type();
+    let it = instance_types::find(name).unwrap().instance_type().clone();
     machine(Some(name), it.vcpus as usize, it.memory_mib)
 }
 
@@ -278,6 +279,17 @@ fn several_network_cards() {
     assert_eq!(gbps(&decided(&with(&many))), 3200.0);
 }
 
+#[test]
+fn what_ec2_says_counts_more_than_the_table() {
+    let mut facts = of_type("m7i.large");
+    let mut it = instance_types::find("m7i.large").unwrap().instance_type().clone();
+    it.network_peak_gbps = 20.0;
+    facts.described = Some(it);
+    let tuning = decided(&facts);
+    assert_eq!(tuning.target_gbps.unwrap().value, 20.0);
+    assert!(tuning.network.unwrap().reason.starts_with("m7i.large as EC2 describes it: 20 Gbit/s"));
+}
+
 proptest! {
     #[test]
     fn never_nothing_and_never_more_than_the_memory(
@@ -287,7 +299,7 @@ proptest! {
         free in 0.0..1.0_f64,
         memory in prop::option::of(65_u64..1_000_000),
     ) {
-        let mut facts = machine(Some(name), cpus, total);
+        let mut facts = machine(Some(&name), cpus, total);
         facts.memory.available = (facts.memory.total as f64 * free) as u64;
         let given = Given { memory_mib: memory.map(|mib| (mib, Origin::Flag)), ..Given::default() };
         let tuning = decide(&facts, &given).unwrap();
