@@ -13,9 +13,9 @@
 //! Arrows point downwards only.
 //!
 //! ```text
-//! cli  ->  restore, snapshot  ->  store, format, btrfs, btrfs_image, linux    store -> aws_crt, linux, tuning::imds
+//! cli  ->  restore, snapshot  ->  store, format, btrfs, btrfs_image, linux    store -> aws_crt, ec2, linux
 //!  |          \-> volume  ->  btrfs_image, linux                              btrfs -> linux
-//!  \-> job, volume, tuning -> store                       format -> nothing; btrfs_image -> error
+//!  \-> job, volume, tuning -> store, ec2                  format -> nothing; btrfs_image, ec2 -> error
 //! ```
 //!
 //! | module | what it is | what it does not know |
@@ -31,6 +31,7 @@
 //! | [`btrfs`] | every BTRFS ioctl | |
 //! | [`btrfs_image`] | a BTRFS on disk: structures, trees, chunks, as pure code | files, devices, archives |
 //! | [`tuning`] | what the machine is (EC2 type, CPUs, memory, disks), and the numbers to run with | what they are for |
+//! | [`ec2`] | what EC2 says of this instance: its metadata service, its API (feature `ec2`) | what anybody makes of it |
 //! | [`linux`] | other system calls: creating beneath a directory, attributes, holes, spools | |
 //! | [`error`] | one error type; its kind decides the exit code | |
 //!
@@ -58,6 +59,7 @@ pub mod aws_crt;
 pub mod btrfs;
 pub mod btrfs_image;
 pub mod cli;
+pub mod ec2;
 pub mod error;
 pub mod format;
 pub mod job;

@@ -3,6 +3,7 @@
 #![allow(unsafe_code)]
 
 use std::collections::HashMap;
+use std::ffi::CString;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError};
 use std::time::Duration;
@@ -97,6 +98,10 @@ impl Client {
             .throughput_target_gbps(0.4 * f64::from(connections) + 0.1)
             .max_active_connections_override(u32::from(connections))
             .memory_limit_in_bytes(memory_limit(options, purpose, connections));
+        if !options.network_interfaces.is_empty() {
+            options.network_interfaces.iter().try_for_each(|name| interface_exists(name))?;
+            config.network_interface_names(options.network_interfaces.clone());
+        }
         if let Some(tls) = &tls {
             config.tls_connection_options(TlsConnectionOptions::new(tls));
         }
@@ -443,6 +448,16 @@ fn memory_limit(options: &S3Options, purpose: Purpose, connections: u16) -> u64 
     };
     let derived = 128 * MIB + 2 * u64::from(connections) * part;
     options.memory_limit.unwrap_or(derived).max(256 * MIB)
+}
+
+/// The CRT itself would tell neither which one is missing, nor that one is.
+fn interface_exists(name: &str) -> Result<()> {
+    let text = CString::new(name).unwrap_or_default();
+    // SAFETY: a string that ends with a zero, which the call only reads.
+    if unsafe { nix::libc::if_nametoindex(text.as_ptr()) } != 0 {
+        return Ok(());
+    }
+    Err(Error::new(Kind::NotFound, format!("there is no network interface {name:?} (--network-interface)")))
 }
 
 fn start_failed(what: &str, error: CrtError) -> Error {

@@ -9,17 +9,18 @@ use std::time::Duration;
 use clap::Args;
 
 use super::signals;
+use crate::ec2::imds::Service;
 use crate::error::Result;
 use crate::restore::PipelineOptions;
 use crate::store::S3Options;
 use crate::tuning::facts::{self, Depth};
-use crate::tuning::imds::Service;
 use crate::tuning::settings::{self, CONFIG_FILE};
 use crate::tuning::{Facts, Roots, Settings, Tuning, policy};
 
 const CONFIG_HELP: &str = "\
 These can also be set by environment variables (BURST_IN_FLIGHT, ...) and in /etc/burst/config.toml (or the file that \
-BURST_CONFIG names), by these names: workers, in_flight, request_size_mib, memory_mib, network_gbps, disk_mbps, detect. \
+BURST_CONFIG names), by these names: workers, in_flight, request_size_mib, memory_mib, network_gbps, disk_mbps, \
+network_interfaces, detect. \
 A flag wins over the environment, that over the file, that over what is detected. `burst plan` shows the outcome.";
 
 #[derive(Debug, Args)]
@@ -45,6 +46,10 @@ pub struct PipelineArgs {
     /// Speed of the target's disks in MB/s [default: on EC2 what EBS gives, else unknown]
     #[arg(long, value_name = "MB")]
     disk_mbps: Option<f64>,
+    /// Use this network interface; repeat it to spread the connections over several [default: one on each network card
+    /// of instances that have several, else as the kernel's routes say]
+    #[arg(long, value_name = "NAME")]
+    network_interface: Vec<String>,
     /// Do not look at what instance this is
     #[arg(long)]
     no_detect: bool,
@@ -91,6 +96,7 @@ impl PipelineArgs {
             memory_mib: self.memory,
             network_gbps: self.network_gbps,
             disk_mbps: self.disk_mbps,
+            network_interfaces: Some(self.network_interface.clone()).filter(|names| !names.is_empty()),
             detect: self.no_detect.then_some(false),
         };
         let file = Settings::from_file(&config, named.is_some())?;
@@ -109,6 +115,7 @@ impl Tuned {
     /// The options, and the same wishes for the S3 client.
     pub fn options(&self, s3: &mut S3Options) -> PipelineOptions {
         s3.max_in_flight = self.tuning.in_flight.value;
+        s3.network_interfaces = self.tuning.interfaces.as_ref().map(|c| c.value.clone()).unwrap_or_default();
         PipelineOptions {
             workers: self.tuning.workers.value.into(),
             in_flight: self.tuning.in_flight.value.into(),

@@ -20,7 +20,8 @@ use crate::tuning::{Roots, instance_types};
 
 /// Shows what a restore would run with, why, and how long it should take; writes nothing.
 ///
-/// The numbers for EC2 come from a table of instance types in the program. What EBS volumes were paid for cannot be seen
+/// The numbers for EC2 come from a table of instance types in the program, and from EC2 itself in a build with the cargo
+/// feature "ec2". What EBS volumes were paid for cannot be seen
 /// from inside: they are taken for plain gp3 unless --disk-mbps says more.
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -110,6 +111,9 @@ impl Plan {
         let gbps = |n: f64| format!("{n:.3} Gbit/s");
         let mut rows = Vec::new();
         rows.extend(t.network.as_ref().map(|c| speed("network", gbps(c.value.peak * 8.0 / 1e9), c)));
+        rows.extend(t.interfaces.as_ref().map(|c| {
+            ("interfaces", c.value.join(","), c.value.clone().into(), c.origin.to_string(), c.reason.clone())
+        }));
         rows.extend(t.disk.as_ref().map(|c| speed("disk", format!("{}/s", bytes(c.value.peak as u64)), c)));
         rows.extend(
             t.target_gbps
@@ -155,6 +159,7 @@ impl Plan {
             },
             "instance": instance,
             "cpus": { "usable": facts.cpus.usable, "online": facts.cpus.online, "quota": facts.cpus.quota },
+            "interfaces": facts.interfaces.iter().map(interface_json).collect::<Vec<_>>(),
             "memory": {
                 "total": facts.memory.total, "available": facts.memory.available, "limit": facts.memory.limit,
             },
@@ -172,7 +177,8 @@ impl Plan {
     fn notes(&self) -> Vec<String> {
         let mut notes = self.tuned.facts.notes.clone();
         let name = self.tuned.facts.instance.as_ref().and_then(|i| i.instance_type.as_deref());
-        if let Some(name) = name.filter(|name| instance_types::find(name).is_none()) {
+        let described = self.tuned.facts.described.is_some();
+        if let Some(name) = name.filter(|name| !described && instance_types::find(name).is_none()) {
             notes.push(format!(
                 "nothing is known of instance type {name}: defaults are used (--network-gbps tells more)"
             ));
@@ -221,7 +227,7 @@ impl Plan {
         );
         line("", String::new());
         for (name, value, _, from, why) in self.rows() {
-            line("", format!("{name:<17}{value:<14}{from:<12}{why}"));
+            line("", format!("{name:<17}{value:<13} {from:<12}{why}"));
         }
         line("", String::new());
         line("expected", expected(&self.expected));
@@ -261,6 +267,10 @@ fn place(target: Option<&Target>) -> String {
         (None, None) => format!("a device{on}"),
         _ => "file system not known".into(),
     }
+}
+
+fn interface_json(interface: &crate::tuning::facts::Interface) -> Value {
+    json!({ "name": interface.name, "mac": interface.mac, "card": interface.card })
 }
 
 fn device_json(device: &crate::tuning::facts::Device) -> Value {

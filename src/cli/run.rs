@@ -10,7 +10,7 @@ use clap::Args;
 use sd_notify::NotifyState;
 use serde_json::{Value, json};
 
-use super::volume::{RootArgs, prepared_json, prepared_text};
+use super::volume::{RootArgs, prepared_json, prepared_text, tagged_volumes};
 use super::{restore, signals};
 use crate::error::{Error, Kind, Result};
 use crate::job::{Job, Owner, Sink, WAIT_SECONDS};
@@ -76,7 +76,7 @@ fn carry_out(args: &RunArgs) -> Result<Value> {
             eprintln!("{}: {text}", job.name);
         }
     };
-    let hooks = Hooks { go_on: &|| check_stop(&stop), say: &say };
+    let hooks = Hooks { go_on: &|| check_stop(&stop), say: &say, tagged: &tagged_volumes };
     let (volume, mut report) = match &job.device {
         Some(device) => attach(&job, device, args, hooks)?,
         None => (None, None),

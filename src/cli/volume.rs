@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::output::bytes;
 use super::signals;
+use crate::ec2::{api, imds};
 use crate::error::{Error, Kind, Result};
 use crate::restore::check_stop;
 use crate::volume::content::show_uuid;
@@ -59,7 +60,8 @@ struct ListArgs {
 /// What both commands that mount have in common.
 #[derive(Debug, Args)]
 struct WhichArgs {
-    /// vol-..., an EC2 device name (/dev/sdf), a device or a link to it, or instance-store (all such disks)
+    /// vol-..., an EC2 device name (/dev/sdf), a device or a link to it, tag:KEY=VALUE (all volumes of this instance that
+    /// have this tag), or instance-store (all such disks)
     #[arg(required = true, value_name = "SELECTOR", value_parser = |text: &str| Selector::parse(text))]
     selectors: Vec<Selector>,
     /// Wait so long until the disks are attached: 30, 30s, 5m, 1h
@@ -87,6 +89,7 @@ struct WhichArgs {
 Examples:
   burst volume prepare vol-0123456789abcdef0 --wait 5m --mount /data
   burst volume prepare instance-store --mount /scratch
+  burst volume prepare tag:Name=data --wait 5m --mount /data    # built with feature ec2
   burst volume prepare /dev/sdf --label data --mount /srv/data --mount-options noatime,compress=zstd:1")]
 struct PrepareArgs {
     #[command(flatten)]
@@ -152,7 +155,7 @@ fn mounting(args: WhichArgs, mount: Option<PathBuf>, wipe: Vec<String>, data: Op
     let WhichArgs { selectors, wait, label, mount_options, json, roots } = args;
     let wanted = Wanted { selectors, wait, label, mount, mount_options, wipe, data };
     let stop = signals::stop_flag()?;
-    let hooks = Hooks { go_on: &|| check_stop(&stop), say: &|text| eprintln!("{text}") };
+    let hooks = Hooks { go_on: &|| check_stop(&stop), say: &|text| eprintln!("{text}"), tagged: &tagged_volumes };
     let work = if make { prepare } else { mount_only };
     let prepared = work(&wanted, &roots.roots(), hooks)?;
     if json {
@@ -161,6 +164,21 @@ fn mounting(args: WhichArgs, mount: Option<PathBuf>, wipe: Vec<String>, data: Op
         eprintln!("{}", prepared_text(&prepared));
     }
     Ok(())
+}
+
+/// Ids of the volumes of this instance that have a tag.
+pub fn tagged_volumes(key: &str, value: &str) -> Result<Vec<String>> {
+    let error = |kind, why: String| Error::new(kind, format!("which volumes have tag:{key}={value}: {why}"));
+    // Before anything is asked that takes time.
+    if cfg!(not(feature = "ec2")) {
+        return Err(error(Kind::Unsupported, api::Trouble::NotBuilt.to_string()));
+    }
+    let service = imds::Service::from_environment();
+    let this = service.identity().map_err(|e| {
+        error(Kind::Unavailable, format!("the instance metadata service, which says what this is: {e}"))
+    })?;
+    api::tagged_volumes(&this.instance_id, &this.region, key, value)
+        .map_err(|e| error(e.kind(), format!("ec2:DescribeVolumes: {e}")))
 }
 
 /// What was done, as other programs read it.

@@ -4,8 +4,8 @@ use std::env;
 use std::path::PathBuf;
 
 use super::{Credentials, S3Options};
+use crate::ec2::imds::Service;
 use crate::error::{Error, Kind, Result};
-use crate::tuning::imds::Service;
 
 impl S3Options {
     /// Options from AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL, AWS_REGION, AWS_DEFAULT_REGION, AWS_CA_BUNDLE, AWS_MAX_ATTEMPTS

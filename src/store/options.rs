@@ -76,6 +76,8 @@ pub struct S3Options {
     pub ca_bundle: Option<PathBuf>,
     /// Requests in flight at once, each on its own connection.
     pub max_in_flight: u16,
+    /// Network interfaces over which connections are spread, by the kernel's names; none: as its routes say.
+    pub network_interfaces: Vec<String>,
     /// Bytes the S3 client may use for parts; None derives it from the parts in flight. At least 256 MiB.
     pub memory_limit: Option<u64>,
     /// Attempts after the first one of a request that failed for a reason that may pass.
@@ -107,6 +109,7 @@ impl Default for S3Options {
             expected_bucket_owner: None,
             ca_bundle: None,
             max_in_flight: 16,
+            network_interfaces: Vec::new(),
             memory_limit: None,
             max_retries: 8,
             stall_timeout: Duration::from_secs(60),

@@ -1,41 +1,14 @@
 //! What an EC2 instance type can do, from a table that is part of the program (`instance_types.txt`, which names its
 //! source). A type that is newer than the table is taken for its nearest relative there.
 
-/// One type. Speeds are those EC2 states: Gbit/s for the network, MB/s (10^6 bytes) for EBS.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct InstanceType {
-    pub name: &'static str,
-    pub vcpus: u32,
-    pub memory_mib: u64,
-    /// Of network card 0: what can always be had, and what can be had for a while from credits.
-    pub network_baseline_gbps: f64,
-    pub network_peak_gbps: f64,
-    pub network_cards: u32,
-    /// None for old types, whose volumes share the network.
-    pub ebs: Option<Ebs>,
-    /// None if there is none.
-    pub store: Option<InstanceStore>,
-}
-
-/// What all volumes together get.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Ebs {
-    pub baseline_mbps: f64,
-    pub maximum_mbps: f64,
-    pub baseline_iops: u32,
-    pub maximum_iops: u32,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct InstanceStore {
-    pub disks: u32,
-    pub gigabytes_each: u64,
-    pub ssd: bool,
-}
+use crate::ec2::InstanceType;
+use crate::ec2::instance_type::is_name;
 
 /// A type, and how it was found.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Found {
+    /// EC2 itself said so, now or some days ago.
+    Described(InstanceType),
     /// In the table.
     Exact(InstanceType),
     /// Not in the table; this is the next smaller size of its family, or the smallest.
@@ -48,7 +21,7 @@ pub enum Found {
 impl Found {
     pub fn instance_type(&self) -> &InstanceType {
         match self {
-            Found::Exact(found) | Found::SameFamily(found) | Found::SameClass(found) => found,
+            Found::Described(found) | Found::Exact(found) | Found::SameFamily(found) | Found::SameClass(found) => found,
         }
     }
 }
@@ -58,14 +31,6 @@ static TABLE: &str = include_str!("instance_types.txt");
 /// The first line of the table that says where it is from.
 pub fn source() -> &'static str {
     TABLE.lines().find_map(|line| line.strip_prefix("# Source: ")).unwrap_or_default()
-}
-
-/// Whether this looks like the name of a type ("m7i.2xlarge"), known or not.
-pub fn is_name(text: &str) -> bool {
-    let part = |p: &str| {
-        !p.is_empty() && p.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-') && p.len() <= 32
-    };
-    text.split_once('.').is_some_and(|(family, size)| part(family) && part(size))
 }
 
 /// The type of this name, or its nearest relative; None if nothing like it is known.
@@ -80,7 +45,7 @@ pub fn find(name: &str) -> Option<Found> {
 
 /// All types, in order of their names.
 pub fn all() -> impl Iterator<Item = InstanceType> {
-    body().lines().filter_map(parse)
+    body().lines().filter_map(InstanceType::parse)
 }
 
 fn body() -> &'static str {
@@ -98,44 +63,12 @@ fn exact(name: &str) -> Option<InstanceType> {
         let (line, after) = from.split_once('\n').unwrap_or((from, ""));
         let found = line.split(' ').next().unwrap_or_default();
         match found.cmp(name) {
-            std::cmp::Ordering::Equal => return parse(line),
+            std::cmp::Ordering::Equal => return InstanceType::parse(line),
             std::cmp::Ordering::Greater => rest = before,
             std::cmp::Ordering::Less => rest = after,
         }
     }
     None
-}
-
-fn parse(line: &'static str) -> Option<InstanceType> {
-    let mut fields = line.split(' ');
-    let mut next = || fields.next();
-    let name = next()?;
-    let (vcpus, memory_mib) = (next()?.parse().ok()?, next()?.parse().ok()?);
-    let (network_baseline_gbps, network_peak_gbps) = (next()?.parse().ok()?, next()?.parse().ok()?);
-    let network_cards = next()?.parse().ok()?;
-    let ebs = [next()?, next()?, next()?, next()?];
-    let ebs = match ebs {
-        ["-", ..] => None,
-        [baseline, maximum, iops, most_iops] => Some(Ebs {
-            baseline_mbps: baseline.parse().ok()?,
-            maximum_mbps: maximum.parse().ok()?,
-            baseline_iops: iops.parse().ok()?,
-            maximum_iops: most_iops.parse().ok()?,
-        }),
-    };
-    let store = match next()? {
-        "-" => None,
-        text => Some(parse_store(text)?),
-    };
-    Some(InstanceType { name, vcpus, memory_mib, network_baseline_gbps, network_peak_gbps, network_cards, ebs, store })
-}
-
-/// "4x1900s"
-fn parse_store(text: &str) -> Option<InstanceStore> {
-    let (disks, size) = text.split_once('x')?;
-    let ssd = size.ends_with('s');
-    let gigabytes = size.strip_suffix(['s', 'h'])?;
-    Some(InstanceStore { disks: disks.parse().ok()?, gigabytes_each: gigabytes.parse().ok()?, ssd })
 }
 
 /// Sizes in order: a number that grows with them, 32 for an xlarge. Metal is larger than all others of its family.
@@ -165,7 +98,7 @@ fn same_family(family: &str, weight: u32) -> Option<InstanceType> {
         .collect();
     relatives.sort_by(|a, b| a.0.cmp(&b.0).then_with(|| slower_first(&a.1, &b.1)));
     let smaller = relatives.iter().rev().find(|(its, _)| *its <= weight);
-    smaller.or(relatives.first()).map(|(_, it)| *it)
+    smaller.or(relatives.first()).map(|(_, it)| it.clone())
 }
 
 /// The letters before the first digit, and the generation: "c7gn" is class c, generation 7.
@@ -187,7 +120,7 @@ fn same_class(family: &str, size: &str) -> Option<InstanceType> {
 }
 
 fn slower_first(a: &InstanceType, b: &InstanceType) -> std::cmp::Ordering {
-    a.network_baseline_gbps.total_cmp(&b.network_baseline_gbps).then_with(|| a.name.cmp(b.name))
+    a.network_baseline_gbps.total_cmp(&b.network_baseline_gbps).then_with(|| a.name.cmp(&b.name))
 }
 
 #[cfg(test)]
@@ -199,12 +132,13 @@ mod tests {
         let lines = body().lines().count();
         assert!(lines >= 1300, "{lines} types");
         assert_eq!(all().count(), lines, "a line cannot be read");
-        let mut before = "";
-        for it in all() {
+        let mut before = String::new();
+        for (it, line) in all().zip(body().lines()) {
+            assert_eq!(it.to_string(), line);
             assert!(before < it.name, "{before} before {}", it.name);
-            before = it.name;
-            assert_eq!(find(it.name), Some(Found::Exact(it)));
-            assert!(is_name(it.name) && size_weight(it.name.split_once('.').unwrap().1).is_some(), "{}", it.name);
+            before.clone_from(&it.name);
+            assert_eq!(find(&it.name), Some(Found::Exact(it.clone())));
+            assert!(is_name(&it.name) && size_weight(it.name.split_once('.').unwrap().1).is_some(), "{}", it.name);
             assert!(it.vcpus > 0 && it.memory_mib > 0 && it.network_cards > 0, "{it:?}");
             assert!(0.0 < it.network_baseline_gbps && it.network_baseline_gbps <= it.network_peak_gbps, "{it:?}");
             if let Some(ebs) = it.ebs {
@@ -215,12 +149,12 @@ mod tests {
 
     #[test]
     fn types_that_are_not_in_the_table() {
-        let found = |name| find(name).map(|f| (f, f.instance_type().name));
-        assert!(matches!(found("c7gn.3xlarge"), Some((Found::SameFamily(_), "c7gn.2xlarge"))));
+        let named = |it: &InstanceType, name: &str| it.name == name;
+        assert!(matches!(find("c7gn.3xlarge"), Some(Found::SameFamily(it)) if named(&it, "c7gn.2xlarge")));
         // Smaller than all.
-        assert!(matches!(found("p5.xlarge"), Some((Found::SameFamily(_), "p5.4xlarge"))));
-        let Some((Found::SameClass(it), name)) = found("m99zz.xlarge") else { panic!() };
-        assert!(name.starts_with('m') && name.ends_with(".xlarge") && it.vcpus == 4, "{name}");
+        assert!(matches!(find("p5.xlarge"), Some(Found::SameFamily(it)) if named(&it, "p5.4xlarge")));
+        let Some(Found::SameClass(it)) = find("m99zz.xlarge") else { panic!() };
+        assert!(it.name.starts_with('m') && it.name.ends_with(".xlarge") && it.vcpus == 4, "{}", it.name);
         for nothing in
             ["", "m7i", "m7i.", ".large", "m7i.huge", "qq1.large", "m7i.xxlarge", "M7I.large", "a.b.c", "<html>"]
         {

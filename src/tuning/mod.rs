@@ -10,7 +10,6 @@
 //! nothing set, the result is one worker per CPU and 16 requests of 8 MiB.
 
 pub mod facts;
-pub mod imds;
 pub mod instance_types;
 pub mod policy;
 pub mod settings;

@@ -1,9 +1,12 @@
 //! From facts to numbers, each with its reason. A pure function: it looks at nothing but its arguments and the table of
 //! instance types.
 
+use std::collections::BTreeMap;
+
 use super::facts::{DeviceKind, Facts};
-use super::instance_types::{self, Found, InstanceType};
+use super::instance_types::{self, Found};
 use super::settings::{Given, Origin};
+use crate::ec2::InstanceType;
 use crate::error::{Error, Kind, Result};
 
 /// Requests in flight where nothing is known of the network.
@@ -65,6 +68,8 @@ impl Speed {
 pub struct Tuning {
     /// None if nothing is known.
     pub network: Option<Choice<Speed>>,
+    /// None: the kernel's routes decide.
+    pub interfaces: Option<Choice<Vec<String>>>,
     pub disk: Option<Choice<Speed>>,
     /// Gbit/s that is aimed at.
     pub target_gbps: Option<Choice<f64>>,
@@ -81,13 +86,14 @@ pub struct Tuning {
 pub fn decide(facts: &Facts, given: &Given) -> Result<Tuning> {
     let found = match given.detect {
         Some((false, _)) => None,
-        _ => facts
-            .instance
-            .as_ref()
-            .and_then(|i| i.instance_type.as_deref())
-            .map(|name| (name, instance_types::find(name))),
+        _ => facts.instance.as_ref().and_then(|i| i.instance_type.as_deref()).map(|name| {
+            let described = facts.described.clone().map(Found::Described);
+            (name, described.or_else(|| instance_types::find(name)))
+        }),
     };
-    let network = network(found, given);
+    let found = found.as_ref();
+    let (interfaces, cards) = interfaces(facts, found, given);
+    let network = network(found, given, cards);
     let ebs_target = facts
         .target
         .as_ref()
@@ -102,7 +108,7 @@ pub fn decide(facts: &Facts, given: &Given) -> Result<Tuning> {
     };
     let (in_flight, memory_mib) =
         in_flight(facts, given, found.is_some(), target_gbps.as_ref(), workers.value, request_size_mib.value)?;
-    Ok(Tuning { network, disk, target_gbps, workers, in_flight, request_size_mib, memory_mib })
+    Ok(Tuning { network, interfaces, disk, target_gbps, workers, in_flight, request_size_mib, memory_mib })
 }
 
 fn choice<T>(value: T, origin: Origin, reason: impl Into<String>) -> Choice<T> {
@@ -110,31 +116,58 @@ fn choice<T>(value: T, origin: Origin, reason: impl Into<String>) -> Choice<T> {
 }
 
 /// A type by its name, and what was found of it.
-type Named<'a> = Option<(&'a str, Option<Found>)>;
+type Named<'a> = Option<&'a (&'a str, Option<Found>)>;
 
-fn likeness((name, found): (&str, Option<Found>)) -> Option<(InstanceType, String)> {
-    let found = found?;
-    let it = *found.instance_type();
+fn likeness((name, found): &(&str, Option<Found>)) -> Option<(InstanceType, String)> {
+    let found = found.as_ref()?;
+    let it = found.instance_type().clone();
     let text = match found {
-        Found::Exact(_) => name.to_owned(),
+        Found::Described(_) => format!("{name} as EC2 describes it"),
+        Found::Exact(_) => (*name).to_owned(),
         Found::SameFamily(_) => format!("{name}, which is newer than the table: taken for {} of its family", it.name),
         Found::SameClass(_) => format!("{name}, whose family is newer than the table: taken for {}", it.name),
     };
     Some((it, text))
 }
 
-fn network(found: Named<'_>, given: &Given) -> Option<Choice<Speed>> {
+/// Network interfaces to use, if the choice is not left to the kernel; and on how many network cards they are.
+fn interfaces(facts: &Facts, found: Named<'_>, given: &Given) -> (Option<Choice<Vec<String>>>, u32) {
+    // One for each card: what several share is no faster.
+    let mut cards: BTreeMap<u32, &str> = BTreeMap::new();
+    let wanted = |name: &String| given.network_interfaces.as_ref().is_none_or(|(names, _)| names.contains(name));
+    for interface in facts.interfaces.iter().filter(|interface| wanted(&interface.name)) {
+        if let Some(card) = interface.card {
+            cards.entry(card).or_insert(&interface.name);
+        }
+    }
+    let count = u32::try_from(cards.len()).unwrap_or(u32::MAX);
+    if let Some((names, origin)) = &given.network_interfaces {
+        return (Some(choice(names.clone(), *origin, "as given")), count.max(1));
+    }
+    if found.is_none() || count < 2 {
+        return (None, 1);
+    }
+    let names = cards.values().map(|name| (*name).to_owned()).collect();
+    (Some(choice(names, Origin::Detected, format!("one on each of {count} network cards"))), count)
+}
+
+/// `cards`: how many network cards are used.
+fn network(found: Named<'_>, given: &Given, cards: u32) -> Option<Choice<Speed>> {
     if let Some((gbps, origin)) = given.network_gbps {
         return Some(choice(Speed::constant(gbps * 1e9 / 8.0), origin, "as given"));
     }
     let (it, name) = likeness(found?)?;
-    let (baseline, peak) = (it.network_baseline_gbps, it.network_peak_gbps);
+    // Only card 0 is described; in no type is another one slower.
+    let cards = cards.min(it.network_cards);
+    let (baseline, peak) = (it.network_baseline_gbps * f64::from(cards), it.network_peak_gbps * f64::from(cards));
     let mut reason = match baseline < peak {
         true => format!("{name}: {peak} Gbit/s while credits last (5 minutes at least), then {baseline} Gbit/s"),
         false => format!("{name}: {peak} Gbit/s"),
     };
     if it.network_cards > 1 {
-        reason += &format!("; one of {} network cards is used", it.network_cards);
+        let used = if cards == 1 { "one".to_owned() } else { cards.to_string() };
+        let are = if cards == 1 { "is" } else { "are" };
+        reason += &format!("; {used} of {} network cards {are} used", it.network_cards);
     }
     let speed = Speed { baseline: baseline * 1e9 / 8.0, peak: peak * 1e9 / 8.0, peak_seconds: NETWORK_BURST_SECONDS };
     Some(choice(speed, Origin::Detected, reason))

@@ -34,7 +34,7 @@ impl fmt::Display for Origin {
 }
 
 /// What one place sets. The names are the keys of the configuration file.
-#[derive(Debug, Clone, Copy, PartialEq, Default, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
     /// Threads that check and write.
@@ -48,12 +48,14 @@ pub struct Settings {
     /// Speed of the network in Gbit/s, and of the disk in MB/s (10^6 bytes).
     pub network_gbps: Option<f64>,
     pub disk_mbps: Option<f64>,
+    /// Network interfaces to use, by the kernel's names; their connections are spread over them.
+    pub network_interfaces: Option<Vec<String>>,
     /// Whether to look at the instance type.
     pub detect: Option<bool>,
 }
 
 /// What all places together set; each value with the place that won.
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct Given {
     pub workers: Option<(u16, Origin)>,
     pub in_flight: Option<(u16, Origin)>,
@@ -61,6 +63,7 @@ pub struct Given {
     pub memory_mib: Option<(u64, Origin)>,
     pub network_gbps: Option<(f64, Origin)>,
     pub disk_mbps: Option<(f64, Origin)>,
+    pub network_interfaces: Option<(Vec<String>, Origin)>,
     pub detect: Option<(bool, Origin)>,
 }
 
@@ -81,6 +84,7 @@ pub fn layered(flags: Settings, environment: Settings, file: Settings, config: &
         memory_mib: first(&places, |s| s.memory_mib),
         network_gbps: first(&places, |s| s.network_gbps),
         disk_mbps: first(&places, |s| s.disk_mbps),
+        network_interfaces: first(&places, |s| s.network_interfaces.clone()),
         detect: first(&places, |s| s.detect),
     })
 }
@@ -110,6 +114,8 @@ impl Settings {
             memory_mib: parse("memory_mib", get)?,
             network_gbps: parse("network_gbps", get)?,
             disk_mbps: parse("disk_mbps", get)?,
+            network_interfaces: get("network_interfaces")
+                .map(|names| names.split(',').map(|n| n.trim().to_owned()).collect()),
             detect: parse("detect", get)?,
         })
     }
@@ -128,6 +134,13 @@ impl Settings {
         number("memory_mib", self.memory_mib, u64::MAX >> 24)?;
         speed("network_gbps", self.network_gbps)?;
         speed("disk_mbps", self.disk_mbps)?;
+        for name in self.network_interfaces.iter().flatten() {
+            // IFNAMSIZ, less the zero at its end.
+            if !(1..=15).contains(&name.len()) || name.bytes().any(|b| b == b'/' || b.is_ascii_whitespace()) {
+                let rule = "no name of a network interface";
+                return Err(wrong("network_interfaces", format_args!("{name:?}"), rule, origin, config));
+            }
+        }
         match self.request_size_mib {
             Some(n) if !n.is_multiple_of(8) || !(n / 8).is_power_of_two() || n > 512 => {
                 let rule = "must be 8 times a power of two, at most 512";
@@ -155,6 +168,8 @@ pub fn spelt(name: &str, origin: Origin, config: &Path) -> String {
     match origin {
         Origin::Environment => variable_name(name),
         Origin::ConfigFile => format!("{}: {name}", config.display()),
+        // One for each flag.
+        _ if name == "network_interfaces" => "--network-interface".to_owned(),
         _ => format!("--{}", name.trim_end_matches("_mib").replace('_', "-")),
     }
 }
@@ -176,10 +191,11 @@ mod tests {
     #[test]
     fn configuration_files() {
         let all = "# comment\nworkers = 3\nin_flight = 40\nrequest_size_mib = 16\nmemory_mib = 900\n\
-                   network_gbps = 12.5\ndisk_mbps = 500\ndetect = false\n";
+                   network_gbps = 12.5\ndisk_mbps = 500\nnetwork_interfaces = [\"ens5\"]\ndetect = false\n";
         let settings = file(all).unwrap();
         assert_eq!((settings.workers, settings.in_flight, settings.detect), (Some(3), Some(40), Some(false)));
         assert_eq!((settings.network_gbps, settings.disk_mbps), (Some(12.5), Some(500.0)));
+        assert_eq!(settings.network_interfaces, Some(vec!["ens5".to_owned()]));
         assert_eq!(file("").unwrap(), Settings::default());
         let bad = [
             ("\n\nworker = 3\n", "line 3: unknown field `worker`"),
@@ -209,13 +225,19 @@ mod tests {
         assert_eq!(given(None, None, None), None);
         let none = Settings::default();
         // Wrong values are refused also where another place wins.
-        let error = layered(with(Some(1)), none, with(Some(0)), config).unwrap_err();
+        let error = layered(with(Some(1)), none.clone(), with(Some(0)), config).unwrap_err();
         assert_eq!(error.to_string(), "/c: workers 0: must be 1 to 65535");
-        let zero = Settings { request_size_mib: Some(24), ..none };
-        let error = layered(zero, none, none, config).unwrap_err();
+        let zero = Settings { request_size_mib: Some(24), ..none.clone() };
+        let error = layered(zero, none.clone(), none.clone(), config).unwrap_err();
         assert_eq!(error.to_string(), "--request-size 24: must be 8 times a power of two, at most 512");
         for speed in [0.0, -1.0, f64::NAN, f64::INFINITY] {
-            assert!(layered(none, Settings { network_gbps: Some(speed), ..none }, none, config).is_err());
+            let wrong = Settings { network_gbps: Some(speed), ..none.clone() };
+            assert!(layered(none.clone(), wrong, none.clone(), config).is_err());
+        }
+        for name in ["", "an-interface-with-a-long-name", "a/b", "a b"] {
+            let wrong = Settings { network_interfaces: Some(vec!["ens5".into(), name.into()]), ..none.clone() };
+            let error = layered(wrong, none.clone(), none.clone(), config).unwrap_err();
+            assert_eq!(error.to_string(), format!("--network-interface {name:?}: no name of a network interface"));
         }
     }
 
@@ -227,6 +249,8 @@ mod tests {
         };
         assert_eq!(set("BURST_IN_FLIGHT", " 40 ").unwrap().in_flight, Some(40));
         assert_eq!(set("BURST_DETECT", "false").unwrap().detect, Some(false));
+        let names = set("BURST_NETWORK_INTERFACES", "ens5, ens6").unwrap().network_interfaces;
+        assert_eq!(names, Some(vec!["ens5".into(), "ens6".into()]));
         assert_eq!(set("BURST_MEMORY_MIB", "").unwrap(), Settings::default());
         assert_eq!(set("BURST_TOOLS", "x").unwrap(), Settings::default());
         for (name, value) in [("BURST_WORKERS", "many"), ("BURST_DETECT", "perhaps"), ("BURST_DISK_MBPS", "1 GB")] {

@@ -174,6 +174,8 @@ pub enum Selector {
     InstanceStore,
     /// "vol-…"
     Volume(String),
+    /// Volumes of this instance that have a tag; which these are, EC2 has to say.
+    Tag { key: String, value: String },
     /// A device node, a link to one, or the name EC2 has for it.
     Device(PathBuf),
 }
@@ -188,23 +190,34 @@ impl Selector {
         if let Some(id) = identify::volume_id(text) {
             return Ok(Selector::Volume(id));
         }
+        if let Some((key, value)) = text.strip_prefix("tag:").and_then(|tag| tag.split_once('=')) {
+            // EC2's own limits.
+            if key.is_empty() || key.chars().count() > 128 || value.chars().count() > 256 {
+                let message = format!(
+                    "{text:?}: a tag is tag:KEY=VALUE with a key of 1 to 128 and a value of 0 to 256 characters"
+                );
+                return Err(Error::new(Kind::Usage, message));
+            }
+            return Ok(Selector::Tag { key: key.to_owned(), value: value.to_owned() });
+        }
         let name = text.bytes().all(|b| b.is_ascii_alphanumeric());
         if text.starts_with("vol-") || !(text.starts_with('/') || name && !text.is_empty()) || text == "/" {
             let message = format!(
                 "{text:?} chooses no disk: give a volume id (vol- and 17 hexadecimal digits), an EC2 device name \
-                 (/dev/sdf), a device or a link to it (/dev/disk/by-id/...), or instance-store"
+                 (/dev/sdf), a device or a link to it (/dev/disk/by-id/...), tag:KEY=VALUE, or instance-store"
             );
             return Err(Error::new(Kind::Usage, message));
         }
         Ok(Selector::Device(if name { Path::new("/dev").join(text) } else { text.into() }))
     }
 
-    /// The disks it stands for; none if they are not there (yet).
+    /// The disks it stands for; none if they are not there (yet), or EC2 would have to be asked.
     pub fn choose(&self, disks: &[Disk], roots: &Roots) -> Result<Vec<Disk>> {
         let matching = |wanted: &dyn Fn(&Disk) -> bool| disks.iter().filter(|d| wanted(d)).cloned().collect::<Vec<_>>();
         match self {
             Selector::InstanceStore => Ok(matching(&|disk| disk.kind == DiskKind::InstanceStore)),
             Selector::Volume(id) => Ok(matching(&|disk| disk.volume_id.as_ref() == Some(id))),
+            Selector::Tag { .. } => Ok(Vec::new()),
             Selector::Device(path) => {
                 let mut found: Vec<Disk> = device(path, disks, roots)?.into_iter().collect();
                 let name = path.strip_prefix("/dev").ok().and_then(Path::to_str).unwrap_or_default();
@@ -232,6 +245,7 @@ impl fmt::Display for Selector {
         match self {
             Selector::InstanceStore => f.write_str("instance-store"),
             Selector::Volume(id) => f.write_str(id),
+            Selector::Tag { key, value } => write!(f, "tag:{key}={value}"),
             Selector::Device(path) => write!(f, "{}", path.display()),
         }
     }
@@ -339,8 +353,11 @@ mod tests {
         let volume = Selector::Volume("vol-0123456789abcdef0".into());
         assert_eq!(Selector::parse("vol0123456789abcdef0").unwrap(), volume);
         assert_eq!(Selector::parse("nvme1n1").unwrap(), Selector::Device("/dev/nvme1n1".into()));
+        let tag = |key: &str, value: &str| Selector::Tag { key: key.into(), value: value.into() };
+        assert_eq!(Selector::parse("tag:Name=a=b").unwrap(), tag("Name", "a=b"));
+        assert_eq!(Selector::parse("tag:burst:volume=").unwrap(), tag("burst:volume", ""));
         assert_eq!(Selector::parse("instance-store").unwrap(), Selector::InstanceStore);
-        for bad in ["", "/", "vol-1", "a/b", "instance store", "tag:x", "../x"] {
+        for bad in ["", "/", "vol-1", "a/b", "instance store", "tag:x", "tag:=x", "../x"] {
             assert_eq!(Selector::parse(bad).unwrap_err().kind(), Kind::Usage, "{bad}");
         }
     }

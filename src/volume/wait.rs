@@ -1,5 +1,6 @@
 //! Waiting for disks: EC2 attaches volumes while the instance boots, and names them when it likes.
 
+use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use super::find::{Disk, Roots, Selector, disks};
@@ -7,6 +8,9 @@ use crate::error::{Error, Kind, Result};
 
 /// How often is looked; sysfs of a machine with 30 disks takes a millisecond or two.
 const EVERY: Duration = Duration::from_millis(250);
+
+/// How often EC2 is asked for the volumes that have a tag: its API is one for all instances of an account.
+const ASK_EVERY: Duration = Duration::from_secs(5);
 
 /// How long the set of instance store disks must stay the same: the kernel finds them one after the other.
 const SETTLED: Duration = Duration::from_secs(1);
@@ -18,6 +22,8 @@ pub struct Hooks<'a> {
     pub go_on: &'a dyn Fn() -> Result<()>,
     /// Is told what takes time, and what is remarkable.
     pub say: &'a dyn Fn(&str),
+    /// Ids of the volumes of this instance that have a tag (its key and value), attached or on the way.
+    pub tagged: &'a dyn Fn(&str, &str) -> Result<Vec<String>>,
 }
 
 /// The chosen disks, each once, in the order they were chosen.
@@ -27,6 +33,7 @@ pub struct Hooks<'a> {
 pub fn find(selectors: &[Selector], wait: Duration, roots: &Roots, hooks: Hooks<'_>) -> Result<Vec<Disk>> {
     let begun = Instant::now();
     let mut said = false;
+    let mut tagged = Tagged { hooks, known: HashMap::new() };
     // The set that was found last, and since when it is this one.
     let mut same: (Vec<std::path::PathBuf>, Instant) = (Vec::new(), begun);
     loop {
@@ -34,7 +41,17 @@ pub fn find(selectors: &[Selector], wait: Duration, roots: &Roots, hooks: Hooks<
         let present = disks(roots)?;
         let mut found: Vec<Disk> = Vec::new();
         let mut missing: Vec<String> = Vec::new();
+        let mut wanted: Vec<Selector> = Vec::new();
         for selector in selectors {
+            match selector {
+                Selector::Tag { key, value } => match tagged.volumes(key, value, begun.elapsed() < wait)? {
+                    [] => missing.push(selector.to_string()),
+                    ids => wanted.extend(ids.iter().cloned().map(Selector::Volume)),
+                },
+                other => wanted.push(other.clone()),
+            }
+        }
+        for selector in &wanted {
             let chosen = selector.choose(&present, roots)?;
             if chosen.is_empty() {
                 missing.push(selector.to_string());
@@ -64,6 +81,30 @@ pub fn find(selectors: &[Selector], wait: Duration, roots: &Roots, hooks: Hooks<
             }
         }
         std::thread::sleep(EVERY);
+    }
+}
+
+/// What EC2 said about tags, and when.
+struct Tagged<'a> {
+    hooks: Hooks<'a>,
+    known: HashMap<(String, String), (Instant, Vec<String>)>,
+}
+
+impl Tagged<'_> {
+    /// Ids of volumes. While there is time, a service that cannot be reached counts as one that knows none (yet).
+    fn volumes(&mut self, key: &str, value: &str, time: bool) -> Result<&[String]> {
+        let tag = (key.to_owned(), value.to_owned());
+        if self.known.get(&tag).is_none_or(|(asked, _)| asked.elapsed() >= ASK_EVERY) {
+            let found = match (self.hooks.tagged)(key, value) {
+                Err(error) if time && error.kind() == Kind::Unavailable => {
+                    (self.hooks.say)(&error.to_string());
+                    Vec::new()
+                }
+                found => found?,
+            };
+            self.known.insert(tag.clone(), (Instant::now(), found));
+        }
+        Ok(self.known.get(&tag).map_or(&[], |(_, ids)| ids.as_slice()))
     }
 }
 

@@ -49,10 +49,14 @@ def one_tree(run: Run, name: str, work: Path, delay: Path) -> dict[int, dict[str
 
 
 @contextmanager
-def proxy(program: Path, port: str, milliseconds: int) -> Iterator[str]:
-    running = subprocess.Popen([program, port, str(milliseconds)], stdout=subprocess.PIPE, text=True)
+def proxy(
+    program: Path, port: str, milliseconds: int, address: str = "127.0.0.1", within: tuple[str, ...] = ()
+) -> Iterator[str]:
+    """Of a server at this address; `within`: the command that runs something where both are."""
+    command = [*within, program, port, str(milliseconds), address]
+    running = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
-        yield f"http://127.0.0.1:{int(running.stdout.readline())}"
+        yield f"http://{address}:{int(running.stdout.readline())}"
     finally:
         running.kill()
         running.wait()

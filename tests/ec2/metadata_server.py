@@ -29,8 +29,10 @@ class Metadata:
     document), moved (redirects), wrong (a document that is not about an instance).
     """
 
-    def __init__(self, mode: str):
-        self.mode = mode
+    def __init__(self, mode: str, document: dict[str, str] | None = None, data: dict[str, str] | None = None):
+        """`document`: what differs in it; `data`: what else there is, by its path after /latest/."""
+        self.mode, self.data = mode, data or {}
+        self.identity = DOCUMENT | (document or {})
         self.requests: list[tuple[str, str, str | None]] = []
         self.over = threading.Event()
         owner = self
@@ -85,11 +87,15 @@ class Metadata:
 
     def document(self, request: BaseHTTPRequestHandler) -> None:
         self.note(request)
-        body = json.dumps(DOCUMENT, indent=2).encode()
+        body = json.dumps(self.identity, indent=2).encode()
+        path = request.path.removeprefix("/latest/")
         if self.mode == "v1":
             answer(request, 200, body)
         elif self.mode == "expired" or request.headers.get("X-aws-ec2-metadata-token") != TOKEN:
             answer(request, 401, b"")
+        elif path != "dynamic/instance-identity/document":
+            found = self.data.get(path)
+            answer(request, 404 if found is None else 200, (found or "").encode())
         elif self.mode == "page-later":
             answer(request, 200, PAGE)
         elif self.mode == "wrong":

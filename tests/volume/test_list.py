@@ -53,5 +53,14 @@ def test_this_machine():
     assert len(burst("volume", "list").out.splitlines()) == len(disks) + 1
 
 
+def test_without_rights(machine: Machine, loop: Callable[..., Loop]):
+    """What a disk is can be seen by everyone, what it holds cannot; nobody takes that for blank."""
+    machine.add("nvme1n1", loop(), EBS, "vol0123456789abcdef0")
+    (line,) = burst("volume", "list", *machine.flags, user=65534).out.splitlines()[1:]
+    assert "vol-0123456789abcdef0" in line and line.endswith("unknown (access denied; root can tell)")
+    (disk,) = json.loads(burst("volume", "list", "--json", *machine.flags, user=65534).out)
+    assert (disk["blank"], disk["holds"]) == (None, None)
+
+
 def test_no_sysfs(tmp):
     assert "list the disks" in burst("volume", "list", "--sysfs", tmp / "absent", code=10).err

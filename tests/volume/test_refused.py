@@ -195,6 +195,13 @@ def test_no_answer_is_not_blank(loop: Callable[..., Loop], tmp: Path):
     assert disk.digest() == before
 
 
+def test_tags_need_another_build(machine: Machine):
+    """With the feature `ec2` they are tested in tests/ec2_api."""
+    for command in ("prepare", "mount"):
+        done = burst("volume", command, "tag:Name=data", "--mount", "/mnt", "--wait", "1h", *machine.flags, code=17)
+        assert 'tag:Name=data: only a burst built with the cargo feature "ec2" asks EC2' in done.err
+
+
 def test_wrong_usage(loop: Callable[..., Loop], tmp: Path):
     disk = loop()
     before = disk.digest()
@@ -203,6 +210,9 @@ def test_wrong_usage(loop: Callable[..., Loop], tmp: Path):
         ("vol-123",),
         ("vol-0123456789ABCDEF0",),
         ("relative/path",),
+        ("tag:Name",),
+        ("tag:=data",),
+        ("tag:Name=" + "x" * 257,),
         ("",),
         (disk.device,),  # Neither a label nor a mount point to make one of.
         (disk.device, "--label", ""),

@@ -3,22 +3,30 @@
 //! Everything is read below [`Roots`], so that a test can show another machine. What cannot be found out is absent,
 //! with a note where a person may wonder; looking never fails.
 
+mod described;
 mod limits;
+mod network;
 mod target;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::imds::{self, Service};
-use super::instance_types::is_name;
 pub use limits::{Cpus, Memory};
+pub use network::Interface;
 pub use target::{Device, DeviceKind, Target};
+
+use super::instance_types;
+use crate::ec2::InstanceType;
+use crate::ec2::imds::{self, Service};
+use crate::ec2::instance_type::is_name;
 
 /// Where the pseudo file systems are.
 #[derive(Debug, Clone)]
 pub struct Roots {
     pub sys: PathBuf,
     pub proc: PathBuf,
+    /// What EC2's API said is kept here.
+    pub cache: PathBuf,
 }
 
 impl Default for Roots {
@@ -28,9 +36,9 @@ impl Default for Roots {
 }
 
 impl Roots {
-    /// `sys` and `proc` in this directory.
+    /// `sys`, `proc` and `var/cache/burst` in this directory.
     pub fn below(directory: &Path) -> Self {
-        Roots { sys: directory.join("sys"), proc: directory.join("proc") }
+        Roots { sys: directory.join("sys"), proc: directory.join("proc"), cache: directory.join("var/cache/burst") }
     }
 }
 
@@ -47,6 +55,9 @@ pub enum Depth {
 pub struct Facts {
     /// None: not an EC2 instance, as far as can be seen.
     pub instance: Option<Instance>,
+    /// What EC2's API says of its type, now or some days ago.
+    pub described: Option<InstanceType>,
+    pub interfaces: Vec<Interface>,
     pub cpus: Cpus,
     pub memory: Memory,
     pub kernel: Kernel,
@@ -91,8 +102,23 @@ impl Kernel {
 pub fn look(roots: &Roots, service: &Service, depth: Depth, target: Option<&Path>) -> Facts {
     let mut notes = Vec::new();
     let status = text(&roots.proc.join("self/status")).unwrap_or_default();
+    let instance = instance(roots, service, depth, &mut notes);
+    let name = instance.as_ref().and_then(|i| i.instance_type.as_deref());
+    let region = instance.as_ref().and_then(|i| i.region.as_deref());
+    // Who forbids the one service does not expect the other to be asked.
+    let described = name
+        .filter(|_| *service != Service::Disabled)
+        .and_then(|name| described::described(roots, name, region, depth, &mut notes));
+    let mut interfaces = network::interfaces(roots);
+    let cards = described.as_ref().map(|it| it.network_cards);
+    let cards = cards.or_else(|| Some(instance_types::find(name?)?.instance_type().network_cards));
+    if cards.is_some_and(|cards| cards > 1) && interfaces.len() > 1 && *service != Service::Disabled {
+        network::ask_cards(&mut interfaces, service, &mut notes);
+    }
     Facts {
-        instance: instance(roots, service, depth, &mut notes),
+        described,
+        interfaces,
+        instance,
         cpus: limits::cpus(roots, &status),
         memory: limits::memory(roots),
         kernel: Kernel {

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::tuning::facts::{Cpus, Device, Instance, Kernel, Memory, Target};
+use crate::tuning::facts::{Cpus, Device, Instance, Interface, Kernel, Memory, Target};
 
 const MIB: u64 = 1 << 20;
 
@@ -15,12 +15,14 @@ fn machine(name: Option<&str>, cpus: usize, memory_mib: u64) -> Facts {
         memory: Memory { total: memory_mib * MIB, available: memory_mib * MIB / 10 * 9, limit: None },
         kernel: Kernel { release: "6.8.0".into(), privileged: true },
         target: None,
+        described: None,
+        interfaces: Vec::new(),
         notes: Vec::new(),
     }
 }
 
 fn of_type(name: &str) -> Facts {
-    let it = *instance_types::find(name).unwrap().instance_type();
+    let it = instance_types::find(name).unwrap().instance_type().clone();
     machine(Some(name), it.vcpus as usize, it.memory_mib)
 }
 
@@ -246,6 +248,48 @@ fn memory_of_requests() {
     assert_eq!(needed(1, 8), 65);
 }
 
+#[test]
+fn several_network_cards() {
+    let with = |cards: &[(&str, Option<u32>)]| {
+        let mut facts = of_type("p5.48xlarge");
+        let interface = |(name, card): &(&str, Option<u32>)| Interface {
+            name: (*name).to_owned(),
+            mac: String::new(),
+            card: *card,
+        };
+        facts.interfaces = cards.iter().map(interface).collect();
+        facts
+    };
+    let gbps = |tuning: &Tuning| tuning.network.as_ref().unwrap().value.peak * 8.0 / 1e9;
+    let two = with(&[("a", Some(1)), ("b", Some(0)), ("c", Some(1)), ("d", None)]);
+    let tuning = decided(&two);
+    assert_eq!(tuning.interfaces.as_ref().unwrap().value, ["b", "a"]);
+    assert_eq!((gbps(&tuning), tuning.in_flight.value), (200.0, 500 + 192));
+    // Nobody said that these are on different cards.
+    for one in [with(&[("a", None), ("b", None)]), with(&[("a", Some(0)), ("b", Some(0))]), with(&[("a", Some(3))])] {
+        let tuning = decided(&one);
+        assert_eq!((tuning.interfaces.is_none(), gbps(&tuning)), (true, 100.0));
+    }
+    let names = vec!["a".to_owned(), "c".to_owned()];
+    let given = Given { network_interfaces: Some((names.clone(), Origin::Flag)), ..Given::default() };
+    let tuning = decide(&two, &given).unwrap();
+    assert_eq!((tuning.interfaces.unwrap().value, tuning.network.unwrap().value.peak), (names, 100e9 / 8.0));
+    // More than the type has cannot be.
+    let many: Vec<_> = (0..40).map(|n| ("x", Some(n))).collect();
+    assert_eq!(gbps(&decided(&with(&many))), 3200.0);
+}
+
+#[test]
+fn what_ec2_says_counts_more_than_the_table() {
+    let mut facts = of_type("m7i.large");
+    let mut it = instance_types::find("m7i.large").unwrap().instance_type().clone();
+    it.network_peak_gbps = 20.0;
+    facts.described = Some(it);
+    let tuning = decided(&facts);
+    assert_eq!(tuning.target_gbps.unwrap().value, 20.0);
+    assert!(tuning.network.unwrap().reason.starts_with("m7i.large as EC2 describes it: 20 Gbit/s"));
+}
+
 proptest! {
     #[test]
     fn never_nothing_and_never_more_than_the_memory(
@@ -255,7 +299,7 @@ proptest! {
         free in 0.0..1.0_f64,
         memory in prop::option::of(65_u64..1_000_000),
     ) {
-        let mut facts = machine(Some(name), cpus, total);
+        let mut facts = machine(Some(&name), cpus, total);
         facts.memory.available = (facts.memory.total as f64 * free) as u64;
         let given = Given { memory_mib: memory.map(|mib| (mib, Origin::Flag)), ..Given::default() };
         let tuning = decide(&facts, &given).unwrap();

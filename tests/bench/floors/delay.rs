@@ -1,23 +1,26 @@
-//! A proxy that lets each request wait: delay TARGET_PORT MILLISECONDS
+//! A proxy that lets each request wait: delay TARGET_PORT MILLISECONDS ADDRESS
 //!
-//! Prints the port it listens on (127.0.0.1). What a client sends is passed on after the wait, what the server sends
-//! at once. For clients that send a request only after the answer to the last one on that connection.
+//! The server is at that address, and there it listens too: it prints its port. What a client sends is passed on after
+//! the wait, what the server sends at once. For clients that send a request only after the answer to the last one on that connection.
 
 use std::error::Error;
 use std::io::{Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
+use std::net::{IpAddr, Shutdown, TcpListener, TcpStream};
 use std::thread;
 use std::time::Duration;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().collect();
-    let [_, port, milliseconds] = arguments.as_slice() else { return Err("delay TARGET_PORT MILLISECONDS".into()) };
+    let [_, port, milliseconds, address] = arguments.as_slice() else {
+        return Err("delay TARGET_PORT MILLISECONDS ADDRESS".into());
+    };
+    let address: IpAddr = address.parse()?;
     let (port, wait): (u16, _) = (port.parse()?, Duration::from_millis(milliseconds.parse()?));
-    let listener = TcpListener::bind(("127.0.0.1", 0))?;
+    let listener = TcpListener::bind((address, 0))?;
     println!("{}", listener.local_addr()?.port());
     for client in listener.incoming() {
         let client = client?;
-        let server = TcpStream::connect(("127.0.0.1", port))?;
+        let server = TcpStream::connect((address, port))?;
         for stream in [&client, &server] {
             stream.set_nodelay(true)?;
         }

@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 
 use ureq::Agent;
 
+use super::instance_type;
+
 /// How long everything together may take; the service answers within milliseconds where it exists.
 pub const LIMIT: Duration = Duration::from_secs(2);
 
@@ -17,6 +19,9 @@ const IPV6: &str = "http://[fd00:ec2::254]";
 
 /// Lifetime asked for the token: it is used at once.
 const TOKEN_SECONDS: &str = "60";
+
+/// More than any instance has.
+const MOST_INTERFACES: usize = 128;
 
 /// The longest answer that is read. The document has about 500 bytes.
 const LONGEST: u64 = 64 << 10;
@@ -49,7 +54,7 @@ pub enum Trouble {
     Slow,
     /// No token: the HTTP status of that request.
     NoToken(u16),
-    /// A token, but no document: the HTTP status.
+    /// A token, but not what was asked for with it: the HTTP status.
     NoDocument(u16),
     /// An answer in the wrong form: which, and what is wrong with it.
     Malformed(&'static str, String),
@@ -69,7 +74,7 @@ impl fmt::Display for Trouble {
             }
             Trouble::NoToken(status) => write!(f, "gives no token (status {status})"),
             Trouble::NoDocument(401) => f.write_str("refused its own token (status 401)"),
-            Trouble::NoDocument(status) => write!(f, "gives no identity document (status {status})"),
+            Trouble::NoDocument(status) => write!(f, "does not give what it was asked for (status {status})"),
             Trouble::Malformed(what, why) => write!(f, "its {what} is none: {why}"),
         }
     }
@@ -97,6 +102,30 @@ impl Service {
 
     /// What this instance is. Takes at most [`LIMIT`].
     pub fn identity(&self) -> Result<Identity, Trouble> {
+        parse(&self.session()?.get("dynamic/instance-identity/document")?)
+    }
+
+    /// The network card of each network interface: its MAC address and the number of the card. Takes at most [`LIMIT`].
+    pub fn network_cards(&self) -> Result<Vec<(String, u32)>, Trouble> {
+        let session = self.session()?;
+        let macs = session.get("meta-data/network/interfaces/macs/")?;
+        let mut cards = Vec::new();
+        for mac in macs.lines().map(|line| line.trim_end_matches('/')).take(MOST_INTERFACES) {
+            if !is_mac(mac) {
+                return Err(Trouble::Malformed("list of interfaces", shown(mac)));
+            }
+            let card = match session.get(&format!("meta-data/network/interfaces/macs/{mac}/network-card")) {
+                Ok(text) => text.trim().parse().map_err(|_| Trouble::Malformed("network card", shown(&text)))?,
+                // Types with one card have no numbers.
+                Err(Trouble::NoDocument(404)) => 0,
+                Err(trouble) => return Err(trouble),
+            };
+            cards.push((mac.to_owned(), card));
+        }
+        Ok(cards)
+    }
+
+    fn session(&self) -> Result<Session<'_>, Trouble> {
         let Service::At { endpoint, .. } = self else { return Err(Trouble::Disabled) };
         let end = Instant::now() + LIMIT;
         // No proxy and no redirection: the service is one hop away or not there.
@@ -118,13 +147,28 @@ impl Service {
         if !is_token(&token) {
             return Err(Trouble::Malformed("token", shown(&token)));
         }
-        let request = agent
-            .get(format!("{endpoint}/latest/dynamic/instance-identity/document"))
+        Ok(Session { endpoint, agent, token, end })
+    }
+}
+
+/// A token, and the time until which everything must be answered.
+struct Session<'a> {
+    endpoint: &'a str,
+    agent: Agent,
+    token: String,
+    end: Instant,
+}
+
+impl Session<'_> {
+    fn get(&self, path: &str) -> Result<String, Trouble> {
+        let request = self
+            .agent
+            .get(format!("{}/latest/{path}", self.endpoint))
             .config()
-            .timeout_global(Some(left(end)?))
+            .timeout_global(Some(left(self.end)?))
             .build()
-            .header("X-aws-ec2-metadata-token", &token);
-        parse(&answer(request.call(), Trouble::NoDocument)?)
+            .header("X-aws-ec2-metadata-token", &self.token);
+        answer(request.call(), Trouble::NoDocument)
     }
 }
 
@@ -171,7 +215,7 @@ fn parse(document: &str) -> Result<Identity, Trouble> {
         None => Err(wrong(format!("{name} is missing"))),
     };
     Ok(Identity {
-        instance_type: field("instanceType", super::instance_types::is_name)?,
+        instance_type: field("instanceType", instance_type::is_name)?,
         region: field("region", is_region)?,
         zone: field("availabilityZone", is_region)?,
         account: field("accountId", |v| v.len() == 12 && v.bytes().all(|b| b.is_ascii_digit()))?,
@@ -186,8 +230,13 @@ fn is_region(text: &str) -> bool {
         && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
 }
 
+/// "0a:1b:2c:3d:4e:5f"
+fn is_mac(text: &str) -> bool {
+    text.len() == 17 && text.split(':').all(|part| part.len() == 2 && part.bytes().all(|b| b.is_ascii_hexdigit()))
+}
+
 /// "i-0123456789abcdef0"
-pub(super) fn is_instance_id(text: &str) -> bool {
+pub fn is_instance_id(text: &str) -> bool {
     text.strip_prefix("i-").is_some_and(|id| matches!(id.len(), 8 | 17) && id.bytes().all(|b| b.is_ascii_hexdigit()))
 }
 
