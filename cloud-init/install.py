@@ -1,12 +1,15 @@
-#!/usr/bin/env python3
-"""Makes cloud-init know the key `burst`: install.py install|repair|uninstall [--root DIR]
+#!/usr/bin/python3
+"""Makes cloud-init know the key `burst`: install.py install|repair|uninstall|register|unregister [--root DIR]
 
-install    copies the module, the schema and the systemd units, and registers them
-repair     registers them again after cloud-init was upgraded or its configuration changed
-uninstall  removes all of it and puts cloud-init's own schema back
+install     copies the module, the schema and the systemd units, and registers them
+repair      registers them again after cloud-init was upgraded or its configuration changed
+uninstall   removes all of it and puts cloud-init's own schema back
 
-DIR is the root of an image that is being made; it needs what is in it only, no running system. All three may be
-repeated. The program `burst` itself is not installed by this.
+register    for packages, which bring the files and call this whenever cloud-init comes, changes or goes
+unregister  undoes that; the files stay
+
+DIR is the root of an image that is being made; it needs what is in it only, no running system. All may be repeated.
+The program `burst` itself is not installed by this.
 """
 
 # Needs only Python 3.6 here; what must be known of cloud-init is asked from the Python that cloud-init runs on.
@@ -26,6 +29,7 @@ HERE = Path(__file__).resolve().parent
 SHARE = "usr/share/burst/cloud-init"
 STATE = "var/lib/burst/cloud-init.json"
 ORIGINAL = "var/lib/burst/cloud-init-schema.json"
+PROGRAM = "usr/bin/cloud-init"
 CONFIG = "etc/cloud/cloud.cfg"
 # Of two lists, that of the file whose name sorts last wins: they are not merged.
 DROP_IN = "etc/cloud/cloud.cfg.d/99_zz_burst.cfg"
@@ -50,7 +54,7 @@ post-invoke="if [ -f /{SHARE}/install.py ]; then python3 -B /{SHARE}/install.py 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("action", choices=["install", "repair", "uninstall"])
+    parser.add_argument("action", choices=["install", "repair", "uninstall", "register", "unregister"])
     parser.add_argument("--root", type=Path, default=Path("/"), metavar="DIR")
     parser.add_argument("--within", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -94,9 +98,26 @@ class Image:
         if (self.root / CONFIG).is_file() and self.state.get("fingerprint") != self.fingerprint():
             self.within()
 
+    def register(self):
+        if not (self.root / CONFIG).is_file() or not (self.root / PROGRAM).exists():
+            # Gone: what stood among its files kept dpkg from removing their directories.
+            self.unregister()
+            package = self.below(self.state.get("package", "usr/lib/python3/dist-packages/cloudinit"))
+            drop_ins = (self.root / DROP_IN).parent
+            for directory in [package / "config/__pycache__", package / "config", package, drop_ins, drop_ins.parent]:
+                remove_if_empty(directory)
+            return
+        self.save()
+        self.repair()
+
     def uninstall(self):
+        for file in [*FILES.values(), DPKG_HOOK, TARGET_LINK]:
+            remove(self.root / file)
+        self.unregister()
+
+    def unregister(self):
         self.restore_schema()
-        for file in [*FILES.values(), DROP_IN, DPKG_HOOK, TARGET_LINK, ORIGINAL, STATE]:
+        for file in [DROP_IN, ORIGINAL, STATE]:
             remove(self.root / file)
         if "package" in self.state:
             config = self.below(self.state["package"]) / "config"
@@ -104,14 +125,11 @@ class Image:
             for cached in glob.glob(glob.escape(str(config)) + "/__pycache__/cc_burst.*.pyc"):
                 remove(Path(cached))
         for directory in reversed(self.state.get("directories", [])):
-            try:
-                self.below(directory).rmdir()
-            except OSError:
-                pass  # others use it now
+            remove_if_empty(self.below(directory))
 
     def within(self):
         """Registers with the image's own cloud-init, which only the image's own Python can import."""
-        program = self.root / "usr/bin/cloud-init"
+        program = self.root / PROGRAM
         first = program.read_bytes().split(b"\n", 1)[0].decode() if program.exists() else ""
         python = first[2:].split() if first.startswith("#!") and "python" in first else ["/usr/bin/python3"]
         command = [*python, "-B", f"/{SHARE}/install.py", "repair", "--within"]
@@ -261,6 +279,13 @@ def remove(file):
         file.unlink()
     except FileNotFoundError:
         pass
+
+
+def remove_if_empty(directory):
+    try:
+        directory.rmdir()
+    except OSError:
+        pass  # others use it, or it is not there
 
 
 if __name__ == "__main__":
