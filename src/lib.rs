@@ -16,6 +16,7 @@
 //! cli  ->  restore, snapshot  ->  store, format, btrfs, btrfs_image, linux    store -> aws_crt, linux, tuning::imds
 //!  |          \-> volume  ->  btrfs_image, linux                              btrfs -> linux
 //!  \-> job, volume, tuning -> store                       format -> nothing; btrfs_image -> error
+//!                                  restore, store, aws_crt -> observe -> nothing
 //! ```
 //!
 //! | module | what it is | what it does not know |
@@ -32,6 +33,7 @@
 //! | [`btrfs_image`] | a BTRFS on disk: structures, trees, chunks, as pure code | files, devices, archives |
 //! | [`tuning`] | what the machine is (EC2 type, CPUs, memory, disks), and the numbers to run with | what they are for |
 //! | [`linux`] | other system calls: creating beneath a directory, attributes, holes, spools | |
+//! | [`observe`] | what happens during a run, as typed events: the library emits, the command line listens | who listens |
 //! | [`error`] | one error type; its kind decides the exit code | |
 //!
 //! `unsafe` exists only in `aws_crt`, `btrfs` and `linux`, and only below a SAFETY line.
@@ -62,6 +64,7 @@ pub mod error;
 pub mod format;
 pub mod job;
 pub mod linux;
+pub mod observe;
 pub mod restore;
 pub mod snapshot;
 pub mod store;

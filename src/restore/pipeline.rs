@@ -13,7 +13,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 use super::fetch_directory::Archive;
 use super::report::{Fetched, add};
 use super::selection::Selection;
-use super::{Progress, StopFlag, check_stop};
+use super::{StopFlag, check_stop};
 use crate::error::{Error, Kind, Result};
 use crate::format::Entry;
 use crate::format::directory_reader::PlacedEntry;
@@ -22,6 +22,7 @@ use crate::format::hard_links::HardLinks;
 use crate::format::limits::GRID;
 use crate::format::namespace::NamespaceChecker;
 use crate::format::part_reader::Piece;
+use crate::observe::{Event, Events};
 use crate::store::Bytes;
 
 /// How often waiting threads look whether they should stop.
@@ -133,7 +134,7 @@ pub fn run<S: Sink>(
     selection: &Selection,
     sink: &S,
     options: &PipelineOptions,
-    progress: Progress<'_>,
+    events: &Events,
     stop: &StopFlag,
 ) -> Result<Fetched> {
     let shared = Shared::new(options.in_flight.max(1));
@@ -145,7 +146,7 @@ pub fn run<S: Sink>(
             std::thread::Builder::new()
                 .name(format!("burst-worker-{n}"))
                 .spawn_scoped(scope, move || {
-                    let outcome = work(archive, selection, sink, shared, &receiver, progress, begun);
+                    let outcome = work(archive, selection, sink, shared, &receiver, events, begun);
                     if let Err(error) = outcome {
                         shared.fail(error);
                     }
@@ -157,7 +158,7 @@ pub fn run<S: Sink>(
             archive,
             selection,
             options,
-            progress,
+            events,
             stop,
             shared: &shared,
             sender,
@@ -196,7 +197,7 @@ fn work<S: Sink>(
     sink: &S,
     shared: &Shared,
     receiver: &Receiver<Arrival>,
-    progress: Progress<'_>,
+    events: &Events,
     begun: Instant,
 ) -> Result<()> {
     let started = Instant::now();
@@ -213,6 +214,8 @@ fn work<S: Sink>(
         let _working = Working::begin(&shared.working);
         let buffer = result?;
         let bytes = (*buffer).as_ref();
+        let first = parts.first().map(|part| part.index).unwrap_or_default();
+        events.emit(Event::Taken { first });
         let mut offset = 0;
         for PartPlan { index, entries } in parts {
             let range = archive.index.part_range(index);
@@ -228,11 +231,12 @@ fn work<S: Sink>(
                 .first_part
                 .compare_exchange(0, begun.elapsed().as_nanos() as u64, Ordering::Relaxed, Ordering::Relaxed)
                 .ok();
-            progress(length as u64);
+            events.emit(Event::PartDone { part: index, bytes: length as u64 });
         }
         // The buffer goes back before the permit, which stands for its memory.
         drop(buffer);
         drop(permit);
+        events.emit(Event::RequestDone { first });
     }
 }
 
@@ -271,7 +275,7 @@ struct Planner<'a> {
     archive: &'a Archive,
     selection: &'a Selection,
     options: &'a PipelineOptions,
-    progress: Progress<'a>,
+    events: &'a Events,
     stop: &'a StopFlag,
     shared: &'a Shared,
     sender: Sender<Arrival>,
@@ -293,11 +297,14 @@ impl Planner<'_> {
             self.place(sink, placed)
         })?;
         self.requested.directory = self.begun.elapsed();
+        self.events.emit(Event::DirectoryRead);
         if let Some(part) = self.part.take() {
             self.part_complete(sink, part)?;
         }
         self.issue()?;
-        sink.announced(self.requested.parts + self.requested.skipped)
+        let Fetched { parts, bytes, skipped, .. } = self.requested;
+        self.events.emit(Event::AllRequested { parts, bytes, skipped });
+        sink.announced(parts + skipped)
     }
 
     fn announce<S: Sink>(&mut self, sink: &S, entry: &Entry) -> Result<()> {
@@ -352,7 +359,7 @@ impl Planner<'_> {
             let PartPlan { index, entries } = &part;
             sink.skip(&VerifiedPart { index: *index, bytes: &[], entries, pieces: &[], selection: self.selection })?;
             let range = self.archive.index.part_range(*index);
-            (self.progress)(range.end - range.start);
+            self.events.emit(Event::Skipped { part: *index, bytes: range.end - range.start });
             self.requested.skipped += 1;
             return Ok(());
         }
@@ -380,13 +387,18 @@ impl Planner<'_> {
             self.check_stall()?;
         };
         self.requested.parts += parts.len() as u64;
-        self.requested.bytes += range.end - range.start;
+        let bytes = range.end - range.start;
+        self.requested.bytes += bytes;
         let sender = self.sender.clone();
         let shared = self.shared.arrivals.clone();
+        let events = self.events.clone();
+        let first = first.index;
+        events.emit(Event::Requested { first, parts: parts.len() as u64, bytes });
         self.archive.source.start(
             range,
             Box::new(move |result| {
                 shared.now();
+                events.emit(Event::Arrived { first, bytes, good: result.is_ok() });
                 // The workers are gone only if the run has failed already.
                 drop(sender.send(Arrival { at: Instant::now(), parts, result, permit }));
             }),

@@ -22,11 +22,11 @@ use self::disk::Disk;
 pub use self::finish::Sizes;
 use self::place::{Placed, Volume};
 use self::sink::ImageSink;
+use super::StopFlag;
 use super::fetch_directory::Archive;
 use super::pipeline::{self, PipelineOptions};
 use super::report::Report;
 use super::selection::Selection;
-use super::{Progress, StopFlag};
 use crate::btrfs_image::constants::{NODE, ROOT_DIRECTORY};
 use crate::btrfs_image::inode::{Inode, Time, check_xattrs};
 use crate::btrfs_image::layout::Layout;
@@ -38,6 +38,7 @@ use crate::error::{Error, Kind, Result};
 use crate::format::Attributes;
 use crate::format::entry::{EntryType, S_IFDIR};
 use crate::format::limits::{COMPLETION_MARKER, is_marker};
+use crate::observe::{Event, Events};
 
 /// What kind of file system to make.
 #[derive(Debug, Clone)]
@@ -89,7 +90,7 @@ pub fn image(
     archive: &Archive,
     destination: Destination<'_>,
     options: &ImageOptions,
-    progress: Progress<'_>,
+    events: &Events,
     stop: &StopFlag,
 ) -> Result<ImageReport> {
     let created = now();
@@ -99,7 +100,7 @@ pub fn image(
         Destination::Device(path) => Disk::open_device(path, options.force)?,
         Destination::File(path, size) => Disk::create_file(path, size, options.force)?,
     };
-    let made = fill(archive, disk, root, &identity, options, progress, stop);
+    let made = fill(archive, disk, root, &identity, options, events, stop);
     if let (Err(_), Destination::File(path, _)) = (&made, destination) {
         // The error is what matters, whether or not the rest of the file can be removed.
         let _ = std::fs::remove_file(path);
@@ -113,7 +114,7 @@ fn fill(
     root: Inode,
     identity: &Identity,
     options: &ImageOptions,
-    progress: Progress<'_>,
+    events: &Events,
     stop: &StopFlag,
 ) -> Result<ImageReport> {
     let layout =
@@ -127,7 +128,8 @@ fn fill(
         _ => e,
     };
     let fetched =
-        pipeline::run(archive, &Selection::default(), &sink, &options.pipeline, progress, stop).map_err(in_device)?;
+        pipeline::run(archive, &Selection::default(), &sink, &options.pipeline, events, stop).map_err(in_device)?;
+    events.emit(Event::Finishing);
     let finishing = std::time::Instant::now();
     let sizes = finish::finish(&sink, identity, stop).map_err(in_device)?;
     let restored = Report { fetched, finishing: finishing.elapsed(), ..sink.counters.report() };
