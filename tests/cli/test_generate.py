@@ -59,5 +59,5 @@ def test_a_manual_page_for_every_command(tmp: Path) -> None:
         ["mandoc", "-T", "utf8", tmp / "man" / "burst-restore.1"], capture_output=True, text=True, check=True
     )
     assert "--" in shown.stdout and "timeline" in shown.stdout
-    assert burst("man", "volume", "prepare").out.startswith(".ie") and "wipe" in burst("man", "volume", "prepare").out
+    assert burst("man", "volume", "prepare").out.count(".TH ") == 1 and "wipe" in burst("man", "volume", "prepare").out
     assert "restore" in burst("man", "nothing", code=2).err

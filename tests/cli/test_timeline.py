@@ -56,8 +56,8 @@ def test_no_scripts_and_nothing_from_elsewhere(pictures: Path) -> None:
     root = ET.parse(pictures / "a.svg").getroot()
     titles = [e.text or "" for e in root.iter("{http://www.w3.org/2000/svg}title")]
     parts = [t for t in titles if re.match(r"parts? \d", t)]
-    # 32 MiB and 8 MB: a lane each, with its times.
-    assert len(parts) >= 5 and all("waiting for the source" in t for t in parts)
+    # Of five parts; requests that would be too narrow are drawn together.
+    assert len(parts) >= 3 and all("waiting for the source" in t for t in parts)
 
 
 def test_in_a_browser(pictures: Path, tmp: Path) -> None:
