@@ -60,6 +60,52 @@ impl Kind {
     }
 }
 
+impl Kind {
+    /// A word for programs; part of the public interface like the exit code.
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::Failure => "failure",
+            Kind::Usage => "usage",
+            Kind::NotFound => "not-found",
+            Kind::Denied => "denied",
+            Kind::ObjectChanged => "object-changed",
+            Kind::Corrupt => "corrupt",
+            Kind::UnsafeEntry => "unsafe-entry",
+            Kind::NoSpace => "no-space",
+            Kind::Deadline => "deadline",
+            Kind::Unsupported => "unsupported",
+            Kind::Unavailable => "unavailable",
+            Kind::TargetInUse => "target-in-use",
+            Kind::SourceChanged => "source-changed",
+            Kind::Incomplete => "incomplete",
+            Kind::Interrupted(_) => "interrupted",
+        }
+    }
+
+    /// What to try, where that is the same for all failures of a kind.
+    pub fn hint(self) -> Option<&'static str> {
+        match self {
+            Kind::Failure | Kind::Unsupported | Kind::TargetInUse => None,
+            Kind::Usage => Some("see the command's --help"),
+            Kind::NotFound => Some("check the spelling, the region and the version of the object"),
+            Kind::Denied => {
+                Some("check s3:GetObject (and kms:Decrypt) of the role in use, and whether this must run as root")
+            }
+            Kind::ObjectChanged => Some("run it again; name a version (?versionId=) to read one that stays"),
+            Kind::Corrupt => Some("`burst verify` checks all of the archive; restore another version or make it anew"),
+            Kind::UnsafeEntry => Some("do not trust the archive; ask who made it"),
+            Kind::NoSpace => Some("make room and run the same command again: it continues"),
+            Kind::Deadline => Some("run the same command again: it continues; allow more time if it goes on slowly"),
+            Kind::Unavailable => {
+                Some("check network, endpoint and region, then run the same command again: it continues")
+            }
+            Kind::SourceChanged => Some("archive a still copy, or accept it with --allow-changed"),
+            Kind::Incomplete => Some("run the restore again: it continues"),
+            Kind::Interrupted(_) => Some("run the same command again: it continues"),
+        }
+    }
+}
+
 /// An error with its kind. The message says what, where and, where that is known, what to do.
 #[derive(Debug)]
 pub struct Error {

@@ -16,6 +16,7 @@
 //! cli  ->  restore, snapshot  ->  store, format, btrfs, btrfs_image, linux    store -> aws_crt, ec2, linux
 //!  |          \-> volume  ->  btrfs_image, linux                              btrfs -> linux
 //!  \-> job, volume, tuning -> store, ec2                  format -> nothing; btrfs_image, ec2 -> error
+//!                                  restore, store, aws_crt -> observe -> nothing
 //! ```
 //!
 //! | module | what it is | what it does not know |
@@ -33,6 +34,7 @@
 //! | [`tuning`] | what the machine is (EC2 type, CPUs, memory, disks), and the numbers to run with | what they are for |
 //! | [`ec2`] | what EC2 says of this instance: its metadata service, its API (feature `ec2`) | what anybody makes of it |
 //! | [`linux`] | other system calls: creating beneath a directory, attributes, holes, spools | |
+//! | [`observe`] | what happens during a run, as typed events: the library emits, the command line listens | who listens |
 //! | [`error`] | one error type; its kind decides the exit code | |
 //!
 //! `unsafe` exists only in `aws_crt`, `btrfs` and `linux`, and only below a SAFETY line.
@@ -64,6 +66,7 @@ pub mod error;
 pub mod format;
 pub mod job;
 pub mod linux;
+pub mod observe;
 pub mod restore;
 pub mod snapshot;
 pub mod store;

@@ -32,6 +32,7 @@ use mountpoint_s3_crt_sys::aws_s3_errors;
 use super::address::{Address, encode_key};
 use super::failure::Failure;
 use crate::error::{Error, Kind, Result};
+use crate::observe::{Event, Events};
 use crate::store::{Credentials, S3Options};
 
 /// Size of one part of a restore, and of the client's pooled buffers.
@@ -64,6 +65,7 @@ pub struct Client {
     stall_timeout: Duration,
     connections: u16,
     repeated: Arc<AtomicU64>,
+    events: Events,
 }
 
 impl Client {
@@ -126,6 +128,7 @@ impl Client {
             under_way: Arc::default(),
             stall_timeout: options.stall_timeout,
             repeated: options.repeated.clone(),
+            events: options.events.clone(),
             connections,
         })
     }
@@ -217,9 +220,11 @@ impl Client {
         });
         let failed = Arc::new(AtomicU64::new(0));
         let seen = failed.clone();
+        let events = self.events.clone();
         options.on_telemetry(move |metrics| {
             if metrics.error().is_err() && metrics.error().raw_error() != CANCELED {
                 seen.fetch_add(1, Ordering::Relaxed);
+                events.emit(Event::AttemptFailed);
             }
             attempt(metrics);
         });

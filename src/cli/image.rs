@@ -8,9 +8,10 @@ use std::time::Instant;
 use clap::Args;
 
 use super::image_args::{ImageArgs, json, parse_size, summary};
-use super::output::progress_bar;
+use super::output::versioned;
 use super::pipeline_args::PipelineArgs;
 use super::s3_args::S3Args;
+use super::watch::WatchArgs;
 use crate::error::{Error, Kind, Result};
 use crate::restore::{Archive, Destination, image};
 use crate::store::{Location, open_source_or_spool};
@@ -39,9 +40,8 @@ pub struct ImageCommandArgs {
     /// Print a JSON object about what was made
     #[arg(long)]
     json: bool,
-    /// Print nothing but errors
-    #[arg(long, short, conflicts_with = "json")]
-    quiet: bool,
+    #[command(flatten)]
+    watch: WatchArgs,
     #[command(flatten)]
     image: ImageArgs,
     #[command(flatten)]
@@ -57,14 +57,16 @@ pub fn run(args: ImageCommandArgs) -> Result<()> {
     let mut s3 = args.s3.options(&location)?;
     let options = args.image.options(args.pipeline.options(&mut s3)?);
     let stop = args.pipeline.stop_flag()?;
+    let mut watch = args.watch.begin("making the image", args.json, None);
+    s3.events = watch.events.clone();
     let archive = Archive::open(open_source_or_spool(&location, &s3)?)?;
-    let bar = progress_bar(Some(archive.index.trailer.data_end), args.quiet);
-    let report = image(&archive, Destination::Files(&files), &options, &|n| bar.inc(n), &stop)?;
-    bar.finish_and_clear();
+    watch.archive(&archive);
+    let report = image(&archive, Destination::Files(&files), &options, &watch.events, &stop)?;
+    watch.end();
     let repeated = s3.repeated.load(Ordering::Relaxed);
     if args.json {
-        println!("{}", json(&report, &args.files, &location, begun, repeated));
-    } else if !args.quiet {
+        println!("{}", versioned(json(&report, &args.files, &location, begun, repeated)));
+    } else if !args.watch.quiet {
         summary(&report, &args.files, begun, repeated, None);
     }
     Ok(())

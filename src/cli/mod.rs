@@ -1,9 +1,12 @@
 //! The command line: the only code that reads flags or the environment, and the only code that prints.
 
 mod exit_code;
+mod failure;
+mod generate;
 mod image;
 mod image_args;
 mod ls;
+mod metrics;
 mod output;
 mod pipeline_args;
 mod plan;
@@ -16,8 +19,10 @@ mod snapshot;
 mod snapshot_summary;
 mod spent;
 mod status;
+mod timeline;
 mod verify;
 mod volume;
+mod watch;
 
 use std::process::ExitCode;
 
@@ -42,12 +47,18 @@ enum Command {
     Image(image::ImageCommandArgs),
     Volume(volume::VolumeArgs),
     Run(run::RunArgs),
+    Completions(generate::CompletionsArgs),
+    Man(generate::ManArgs),
 }
 
 /// Runs the program.
 pub fn main() -> ExitCode {
-    // clap exits with 2 for a wrong command line and 0 for --help and --version.
-    let cli = Cli::parse();
+    // 2 for a wrong command line and 0 for --help and --version.
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return failure::tell_usage(&error),
+    };
+    let piped = matches!(&cli.command, Command::Snapshot(args) if args.is_piped());
     let result = match cli.command {
         Command::Restore(args) => restore::run(args),
         Command::Plan(args) => plan::run(args),
@@ -61,12 +72,11 @@ pub fn main() -> ExitCode {
         Command::Image(args) => image::run(args),
         Command::Volume(args) => volume::run(args),
         Command::Run(args) => run::run(args),
+        Command::Completions(args) => generate::completions(&args),
+        Command::Man(args) => generate::man(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("burst: {error}");
-            ExitCode::from(error.kind().exit_code())
-        }
+        Err(error) => failure::tell(&error, piped),
     }
 }

@@ -1,9 +1,26 @@
-//! How numbers look, and progress on a terminal.
+//! How numbers, paths and reports look, and progress on a terminal.
 
+use std::fs::{File, OpenOptions};
 use std::io::IsTerminal;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+/// Version of what --json prints; see spec/json.md.
+pub const SCHEMA: u64 = 1;
+
+/// A report with the version of its schema.
+pub fn versioned(mut report: serde_json::Value) -> serde_json::Value {
+    report["schema"] = SCHEMA.into();
+    report
+}
+
+/// Opens a file that everyone may read, whatever the umask: a restore has none.
+pub fn public_file(options: &mut OpenOptions, path: &Path) -> std::io::Result<File> {
+    options.create(true).mode(0o644).open(path)
+}
 
 /// Bytes as a person reads them: "1.38 GB" (decimal, as disks and networks count).
 pub fn bytes(n: u64) -> String {

@@ -58,7 +58,8 @@ pub fn run(args: PlanArgs) -> Result<()> {
     let encoded = encoded(&tuned);
     let work = work(&archive, &tuned, encoded.is_ok());
     let plan = Plan { expected: expect(&tuned.tuning, &work), tuned, archive, encoded };
-    let text = if args.json { format!("{}\n", plan.json()?) } else { plan.text(&args.target) };
+    let text =
+        if args.json { format!("{}\n", super::output::versioned(plan.json()?)) } else { plan.text(&args.target) };
     match std::io::Write::write_all(&mut std::io::stdout(), text.as_bytes()) {
         // The reader had enough.
         Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => Err(Error::io("write to standard output", e)),

@@ -9,10 +9,13 @@ use std::time::{Duration, Instant};
 use clap::{Args, FromArgMatches};
 
 use super::image_args::ImageArgs;
-use super::output::{bytes, count, progress_bar, rate};
+use super::metrics::MetricsArgs;
+use super::output::{bytes, count, rate, versioned};
 use super::pipeline_args::PipelineArgs;
 use super::s3_args::S3Args;
 use super::spent::Took;
+use super::timeline::{Caption, Picture, Recorder};
+use super::watch::{Watch, WatchArgs};
 use crate::error::{Error, Kind, Result};
 use crate::restore::{Archive, Destination, Report, RestoreOptions, image, restore, restore_stream};
 use crate::store::{Location, open_source, open_source_or_spool};
@@ -34,6 +37,8 @@ Examples:
   burst restore s3://bucket/usr.zip /mnt/data
   burst restore 's3://bucket/usr.zip?versionId=abc' /mnt/data
   burst restore --path share/doc usr.zip /mnt/doc
+  burst restore --timeline run.html s3://bucket/usr.zip /mnt/data
+  burst restore --metrics emf --metrics-to /var/log/burst-metrics.json s3://bucket/usr.zip /mnt/data
   ssh host cat usr.zip | burst restore - /mnt/data
   burst restore --device /dev/nvme1n1 s3://bucket/usr.zip
   burst restore --device /dev/nvme1n1 --label data --mount-options noatime s3://bucket/usr.zip /mnt/data
@@ -70,9 +75,13 @@ pub struct RestoreArgs {
     /// Print the report as one JSON object on standard output
     #[arg(long)]
     json: bool,
-    /// Print nothing but errors
-    #[arg(long, short)]
-    quiet: bool,
+    /// Draw what happened when into this file (.svg or .html), also if the run fails
+    #[arg(long, value_name = "FILE", value_parser = Picture::parse)]
+    timeline: Option<Picture>,
+    #[command(flatten)]
+    watch: WatchArgs,
+    #[command(flatten)]
+    metrics: MetricsArgs,
     #[command(flatten)]
     pipeline: PipelineArgs,
     #[command(flatten)]
@@ -92,16 +101,62 @@ pub fn run(args: RestoreArgs) -> Result<()> {
     let print = args.json;
     let report = perform(args)?;
     if print {
-        println!("{report}");
+        println!("{}", versioned(report));
     }
     Ok(())
 }
 
 /// Restores, prints a summary unless that is unwanted, and gives the report as other programs read it.
 pub fn perform(args: RestoreArgs) -> Result<serde_json::Value> {
-    if !args.device.is_empty() {
-        return perform_device(args);
+    let begun = Instant::now();
+    let picture = args.timeline.clone();
+    if let Some(picture) = &picture {
+        picture.check()?;
     }
+    let mut watch = args.watch.begin("restoring", args.json, picture.is_some().then(|| Recorder::new(begun)));
+    let source = args.source.to_string_lossy().into_owned();
+    let onto = args.target.as_ref().or(args.device.first()).map(|path| path.to_string_lossy().into_owned());
+    let onto = onto.unwrap_or_default();
+    let metrics = args.metrics.clone();
+    let done = match args.device.is_empty() {
+        true => perform_mounted(args, &mut watch),
+        false => perform_device(args, &mut watch),
+    };
+    watch.end();
+    let drawn = match (picture, watch.recorder()) {
+        (Some(picture), Some(recorder)) => recorder.write(&picture, &caption(&source, &onto, begun, &done)),
+        _ => Ok(()),
+    };
+    let told = metrics.write(&source, &onto, begun, &done);
+    let done = done?;
+    drawn.and(told).map_err(|e| e.context(format_args!("{onto} is complete, but")))?;
+    Ok(done)
+}
+
+/// What the picture of a run says.
+fn caption(source: &str, onto: &str, begun: Instant, done: &Result<serde_json::Value>) -> Caption<'static> {
+    let mut figures = vec![("time", format!("{:.2} s", begun.elapsed().as_secs_f64()))];
+    if let Ok(report) = done {
+        let number = |name: &str| report[name].as_u64().unwrap_or_default();
+        let time = begun.elapsed();
+        figures.extend([
+            ("content", bytes(number("content_bytes"))),
+            ("speed", rate(number("content_bytes"), time)),
+            ("from the archive", bytes(number("archive_bytes"))),
+            ("network", format!("{:.2} Gbit/s", number("archive_bytes") as f64 * 8e-9 / time.as_secs_f64().max(1e-9))),
+            ("parts", number("parts").to_string()),
+            ("files", number("files").to_string()),
+            ("repeated requests", number("repeated_requests").to_string()),
+        ]);
+    }
+    Caption {
+        title: format!("burst restore {source} → {onto}"),
+        figures,
+        failure: done.as_ref().err().map(|e| format!("failed: {e}")),
+    }
+}
+
+fn perform_mounted(args: RestoreArgs, watch: &mut Watch) -> Result<serde_json::Value> {
     if let Some(flag) = args.image.given() {
         return Err(Error::new(Kind::Usage, format!("{flag} goes with --device")));
     }
@@ -109,6 +164,7 @@ pub fn perform(args: RestoreArgs) -> Result<serde_json::Value> {
     let begun = Instant::now();
     let location = Location::parse(&args.source)?;
     let mut s3 = args.s3.options(&location)?;
+    s3.events = watch.events.clone();
     let tuned = args.pipeline.tuned(Some(&target))?;
     let options = RestoreOptions {
         pipeline: tuned.options(&mut s3),
@@ -122,18 +178,18 @@ pub fn perform(args: RestoreArgs) -> Result<serde_json::Value> {
     // Files get the mode they are created with, whatever this process was started with.
     nix::sys::stat::umask(nix::sys::stat::Mode::empty());
     let report = if matches!(location, Location::Stdio) {
-        let bar = progress_bar(None, args.quiet);
-        restore_stream(&mut std::io::stdin().lock(), &target, &options, &|n| bar.inc(n), &stop)?
+        restore_stream(&mut std::io::stdin().lock(), &target, &options, &watch.events, &stop)?
     } else {
         let archive = Archive::open(open_source(&location, &s3)?)?;
-        let bar = progress_bar(Some(archive.index.trailer.data_end), args.quiet);
-        restore(&archive, &target, &options, &|n| bar.inc(n), &stop)?
+        watch.archive(&archive);
+        restore(&archive, &target, &options, &watch.events, &stop)?
     };
+    watch.end();
     let repeated = s3.repeated.load(Ordering::Relaxed);
     let took = Took::of(&tuned, &report, begun, false);
-    if report.was_complete && !args.json && !args.quiet {
+    if report.was_complete && !args.json && !args.watch.quiet {
         eprintln!("{} is complete already: nothing to do", target.display());
-    } else if !args.json && !args.quiet {
+    } else if !args.json && !args.watch.quiet {
         summary(&report, &target, begun);
         took.say();
         say_repeated(repeated);
@@ -149,18 +205,19 @@ fn seconds(text: &str) -> std::result::Result<Duration, String> {
     seconds.filter(|s| !s.is_zero()).ok_or_else(|| "a positive number of seconds".to_owned())
 }
 
-fn perform_device(args: RestoreArgs) -> Result<serde_json::Value> {
+fn perform_device(args: RestoreArgs, watch: &mut Watch) -> Result<serde_json::Value> {
     let begun = Instant::now();
     let devices = args.device;
     let location = Location::parse(&args.source)?;
     let mut s3 = args.s3.options(&location)?;
+    s3.events = watch.events.clone();
     let tuned = args.pipeline.tuned(devices.first().map(PathBuf::as_path))?;
     let options = args.image.options(tuned.options(&mut s3));
     let stop = args.pipeline.stop_flag()?;
     let archive = Archive::open(open_source_or_spool(&location, &s3)?)?;
-    let bar = progress_bar(Some(archive.index.trailer.data_end), args.quiet);
-    let report = image(&archive, Destination::Devices(&devices), &options, &|n| bar.inc(n), &stop)?;
-    bar.finish_and_clear();
+    watch.archive(&archive);
+    let report = image(&archive, Destination::Devices(&devices), &options, &watch.events, &stop)?;
+    watch.end();
     if let Some(target) = &args.target {
         mount(
             &devices.iter().map(PathBuf::as_path).collect::<Vec<_>>(),
@@ -170,7 +227,7 @@ fn perform_device(args: RestoreArgs) -> Result<serde_json::Value> {
     }
     let repeated = s3.repeated.load(Ordering::Relaxed);
     let took = Took::of(&tuned, &report.restored, begun, true);
-    if !args.json && !args.quiet {
+    if !args.json && !args.watch.quiet {
         super::image_args::summary(&report, &devices, begun, repeated, Some(&took));
     }
     let mut value = super::image_args::json(&report, &devices, &location, begun, repeated);

@@ -27,6 +27,10 @@ use crate::volume::{Disk, Prepared, Roots, Selector, Wanted, prepare};
 /// described in spec/job.md. Under systemd (Type=notify), its state is told and the unit is started when all is done.
 #[derive(Debug, Args)]
 #[command(after_help = "\
+Examples:
+  burst run /etc/burst/jobs/data.json
+  burst run --json data.json | jq .state
+
 Example of a job:
   {\"version\": 1, \"name\": \"data\", \"source\": \"s3://bucket/data.zip\", \"path\": \"/data\", \"device\": \"/dev/sdf\"}")]
 pub struct RunArgs {
@@ -54,7 +58,7 @@ pub fn run(args: RunArgs) -> Result<()> {
     }
     let done = done?;
     if args.json {
-        println!("{done}");
+        println!("{}", super::output::versioned(done));
     }
     Ok(())
 }

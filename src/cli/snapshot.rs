@@ -125,6 +125,13 @@ enum SseArg {
     Kms,
 }
 
+impl SnapshotArgs {
+    /// Whether standard output is the archive.
+    pub fn is_piped(&self) -> bool {
+        self.destination == "-"
+    }
+}
+
 pub fn run(args: SnapshotArgs) -> Result<()> {
     let begun = Instant::now();
     let location = Location::parse(&args.destination)?;
@@ -163,7 +170,7 @@ pub fn run(args: SnapshotArgs) -> Result<()> {
     let report = result?;
     let repeated = repeated.load(Ordering::Relaxed);
     if args.json {
-        let json = summary::json(&location, &report, begun.elapsed(), repeated);
+        let json = output::versioned(summary::json(&location, &report, begun.elapsed(), repeated));
         // Standard output may be the archive.
         if matches!(location, Location::Stdio) { eprintln!("{json}") } else { println!("{json}") }
     } else if !args.quiet {
@@ -190,7 +197,11 @@ fn survey(args: &SnapshotArgs, options: &SnapshotOptions, location: &Location) -
         _ => {}
     };
     let report = snapshot::survey(options, &args.sources, show)?;
-    print(if args.json { summary::survey_json(&report).to_string() } else { summary::survey_text(&report) });
+    print(if args.json {
+        output::versioned(summary::survey_json(&report)).to_string()
+    } else {
+        summary::survey_text(&report)
+    });
     Ok(())
 }
 

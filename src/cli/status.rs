@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::output::bytes;
+use super::output::{bytes, versioned};
 use crate::error::{Error, Kind, Result};
 use crate::format::Timestamp;
 use crate::format::zip::dos_time::utc;
@@ -31,7 +31,7 @@ pub fn run(args: StatusArgs) -> Result<ExitCode> {
     let shown = args.target.display();
     let found = status(&args.target)?;
     if args.json {
-        println!("{}", as_json(&found));
+        println!("{}", versioned(as_json(&found)));
     } else {
         match &found {
             Status::Nothing => {}
@@ -42,6 +42,11 @@ pub fn run(args: StatusArgs) -> Result<ExitCode> {
     match found {
         Status::Complete(_) => Ok(ExitCode::SUCCESS),
         Status::Unfinished(_) => Ok(ExitCode::from(Kind::Incomplete.exit_code())),
+        // The object has said it; a second one would be no JSON.
+        Status::Nothing if args.json => {
+            eprintln!("burst: {shown}: nothing was restored here");
+            Ok(ExitCode::from(Kind::NotFound.exit_code()))
+        }
         Status::Nothing => Err(Error::new(Kind::NotFound, format!("{shown}: nothing was restored here"))),
     }
 }

@@ -6,9 +6,10 @@ use std::time::Instant;
 
 use clap::Args;
 
-use super::output::{bytes, count, progress_bar, rate};
+use super::output::{bytes, count, rate, versioned};
 use super::pipeline_args::PipelineArgs;
 use super::s3_args::S3Args;
+use super::watch::WatchArgs;
 use crate::error::Result;
 use crate::restore::{Archive, verify};
 use crate::store::{Location, open_source};
@@ -25,9 +26,11 @@ pub struct VerifyArgs {
     /// Also decompress everything and compare it with its CRC-32
     #[arg(long)]
     content: bool,
-    /// Print nothing but errors
-    #[arg(long, short)]
-    quiet: bool,
+    /// Print the report as one JSON object on standard output
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    watch: WatchArgs,
     #[command(flatten)]
     pipeline: PipelineArgs,
     #[command(flatten)]
@@ -40,13 +43,29 @@ pub fn run(args: VerifyArgs) -> Result<()> {
     let mut s3 = args.s3.options(&location)?;
     let options = args.pipeline.options(&mut s3)?;
     let stop = args.pipeline.stop_flag()?;
+    let mut watch = args.watch.begin("verifying", args.json, None);
+    s3.events = watch.events.clone();
     let archive = Archive::open(open_source(&location, &s3)?)?;
-    let bar = progress_bar(Some(archive.index.trailer.data_end), args.quiet);
-    let report = verify(&archive, args.content, &options, &|n| bar.inc(n), &stop)?;
-    bar.finish_and_clear();
-    if !args.quiet {
-        let time = begun.elapsed();
-        super::restore::say_repeated(s3.repeated.load(Ordering::Relaxed));
+    watch.archive(&archive);
+    let report = verify(&archive, args.content, &options, &watch.events, &stop)?;
+    watch.end();
+    let time = begun.elapsed();
+    let repeated = s3.repeated.load(Ordering::Relaxed);
+    if args.json {
+        let report = serde_json::json!({
+            "source": location.to_string(),
+            "good": true,
+            "content": report.content,
+            "entries": report.entries,
+            "parts": report.fetched.parts,
+            "archive_bytes": report.fetched.bytes,
+            "content_bytes": report.content_bytes,
+            "repeated_requests": repeated,
+            "seconds": time.as_secs_f64(),
+        });
+        println!("{}", versioned(report));
+    } else if !args.watch.quiet {
+        super::restore::say_repeated(repeated);
         println!(
             "{}: good, {} in {}, {} of content{}, {:.2} s ({})",
             archive.source.name(),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Value, json};
 
-use super::output::bytes;
+use super::output::{bytes, versioned};
 use super::signals;
 use crate::ec2::{api, imds};
 use crate::error::{Error, Kind, Result};
@@ -49,6 +49,10 @@ impl RootArgs {
 
 /// Lists the disks: size, kind, volume id or serial number, EC2's name, and what they hold.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  burst volume list
+  burst volume list --json | jq -r '.[] | select(.blank) | .path'")]
 struct ListArgs {
     /// Print a JSON array
     #[arg(long)]
@@ -116,6 +120,10 @@ enum DataArg {
 
 /// Mounts a volume that `burst volume prepare` made; never makes one.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  burst volume mount vol-0123456789abcdef0 --wait 5m --mount /data
+  burst volume mount /dev/sdf --mount /data --mount-options noatime")]
 struct MountArgs {
     #[command(flatten)]
     which: WhichArgs,
@@ -126,6 +134,10 @@ struct MountArgs {
 
 /// Says what is mounted at a path. Exit code 0: a volume of BURST; 10: nothing, or something else.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  burst volume status /data
+  burst volume status --json /data | jq .bytes_free")]
 struct StatusArgs {
     /// The mount point
     path: PathBuf,
@@ -159,7 +171,7 @@ fn mounting(args: WhichArgs, mount: Option<PathBuf>, wipe: Vec<String>, data: Op
     let work = if make { prepare } else { mount_only };
     let prepared = work(&wanted, &roots.roots(), hooks)?;
     if json {
-        println!("{}", prepared_json(&prepared));
+        println!("{}", versioned(prepared_json(&prepared)));
     } else {
         eprintln!("{}", prepared_text(&prepared));
     }
@@ -291,7 +303,7 @@ fn status(args: &StatusArgs) -> Result<()> {
             "mount": args.path.to_string_lossy(), "label": own.label, "uuid": uuid, "disks": own.disks,
             "mount_options": mount.options, "bytes": size, "bytes_free": free,
         });
-        println!("{value}");
+        println!("{}", versioned(value));
     } else {
         let disks = super::output::count(own.disks, "disk");
         println!(

@@ -6,7 +6,7 @@ use std::io::{Seek, SeekFrom};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::durable::Durable;
 use super::identity::Identity;
@@ -14,6 +14,7 @@ use super::journal::{self, Contents, LinkText, PartSet, Record};
 use super::state::State;
 use crate::error::{Error, Kind, Result};
 use crate::linux::{retry, retry_io};
+use crate::observe::{Event, Events};
 
 /// Time between two checkpoints unless the caller chooses another.
 pub const INTERVAL: Duration = Duration::from_secs(10);
@@ -135,18 +136,18 @@ impl Journal {
     }
 
     /// Makes checkpoints as long as `run` runs, in a thread of its own.
-    pub fn kept_while<T>(&self, interval: Duration, run: impl FnOnce() -> Result<T>) -> Result<T> {
+    pub fn kept_while<T>(&self, interval: Duration, events: &Events, run: impl FnOnce() -> Result<T>) -> Result<T> {
         std::thread::scope(|scope| {
             std::thread::Builder::new()
                 .name("burst-checkpoint".into())
-                .spawn_scoped(scope, move || self.keep(interval))
+                .spawn_scoped(scope, move || self.keep(interval, events))
                 .map_err(|e| Error::io("start the thread that makes checkpoints", e))?;
             let _stop = StopAtEnd(self);
             run()
         })
     }
 
-    fn keep(&self, interval: Duration) {
+    fn keep(&self, interval: Duration, events: &Events) {
         loop {
             let open = self.open();
             let (open, _) =
@@ -155,7 +156,7 @@ impl Journal {
                 return;
             }
             drop(open);
-            if let Err(error) = self.checkpoint() {
+            if let Err(error) = self.checkpoint(events) {
                 self.open().failed.get_or_insert(error);
                 return;
             }
@@ -164,9 +165,9 @@ impl Journal {
 
     /// Once all content is in place: the parts are all on record, or none is. Else a later run could find hard links to,
     /// and attributes of, a file that it knows only a part of.
-    pub fn all_or_none(&self) -> Result<()> {
+    pub fn all_or_none(&self, events: &Events) -> Result<()> {
         self.check()?;
-        if self.open().covers_any { self.checkpoint() } else { Ok(()) }
+        if self.open().covers_any { self.checkpoint(events) } else { Ok(()) }
     }
 
     /// The error of the thread that makes checkpoints.
@@ -177,13 +178,14 @@ impl Journal {
 
     /// Makes durable what was put in place before this call, and says so. Nothing is done if there is nothing new. After
     /// an error every further call fails.
-    pub fn checkpoint(&self) -> Result<()> {
-        let result = self.try_checkpoint();
+    pub fn checkpoint(&self, events: &Events) -> Result<()> {
+        let result = self.try_checkpoint(events);
         self.open().broken |= result.is_err();
         result
     }
 
-    fn try_checkpoint(&self) -> Result<()> {
+    fn try_checkpoint(&self, events: &Events) -> Result<()> {
+        let begun = Instant::now();
         let (covered, parts) = {
             let mut open = self.open();
             if open.broken {
@@ -205,7 +207,9 @@ impl Journal {
             open.covers_any = true;
         }
         let file = self.open().file.try_clone().map_err(|e| self.failed("write", e))?;
-        retry(|| nix::unistd::fdatasync(&file)).map_err(|e| self.failed("write", e.into()))
+        retry(|| nix::unistd::fdatasync(&file)).map_err(|e| self.failed("write", e.into()))?;
+        events.emit(Event::Checkpoint { parts, took: begun.elapsed() });
+        Ok(())
     }
 
     fn append(&self, record: &Record) -> Result<()> {

@@ -49,13 +49,10 @@ pub use selection::Selection;
 pub use status::{Status, Unfinished, status};
 pub use verify::{VerifyReport, verify};
 
-use self::checkpoint::Journal;
 use self::identity::Identity;
 use self::target::{Target, Wanted};
 use crate::error::{Error, Kind, Result};
-
-/// Called now and then with the number of archive bytes that were dealt with since the last call.
-pub type Progress<'a> = &'a (dyn Fn(u64) + Sync);
+use crate::observe::{Event, Events};
 
 /// Set to a signal's number, or to [`TIME_IS_OVER`], to make a run stop at the next opportunity; 0 = go on.
 pub type StopFlag = AtomicUsize;
@@ -85,7 +82,7 @@ pub fn restore(
     archive: &Archive,
     target: &Path,
     options: &RestoreOptions,
-    progress: Progress<'_>,
+    events: &Events,
     stop: &StopFlag,
 ) -> Result<Report> {
     let selection = Selection::new(&options.paths, archive)?;
@@ -108,11 +105,12 @@ pub fn restore(
     let Some(target) = Target::prepare(target, &wanted)? else {
         return Ok(Report { was_complete: true, ..Report::default() });
     };
-    let report = fill(archive, &target, &selection, options, progress, stop).inspect_err(|_| {
+    let report = fill(archive, &target, &selection, options, events, stop).inspect_err(|_| {
         // What is in place need not be fetched again. If that fails too, the first error is what matters.
-        let _ = target.journal().map_or(Ok(()), Journal::checkpoint);
+        let _ = target.journal().map_or(Ok(()), |journal| journal.checkpoint(events));
     })?;
     let marker = identity.marker(&report, archive, target.held_others());
+    events.emit(Event::Syncing);
     target.complete(root.as_ref(), &marker)?;
     Ok(report)
 }
@@ -123,19 +121,20 @@ fn fill(
     target: &Target,
     selection: &Selection,
     options: &RestoreOptions,
-    progress: Progress<'_>,
+    events: &Events,
     stop: &StopFlag,
 ) -> Result<Report> {
     let sink = mounted::MountedSink::new(target, archive, options)?;
-    let run = || pipeline::run(archive, selection, &sink, &options.pipeline, progress, stop);
+    let run = || pipeline::run(archive, selection, &sink, &options.pipeline, events, stop);
     let fetched = match target.journal() {
         Some(journal) => {
-            let fetched = journal.kept_while(options.checkpoint.unwrap_or(checkpoint::INTERVAL), run)?;
-            journal.all_or_none()?;
+            let fetched = journal.kept_while(options.checkpoint.unwrap_or(checkpoint::INTERVAL), events, run)?;
+            journal.all_or_none(events)?;
             fetched
         }
         None => run()?,
     };
+    events.emit(Event::Finishing);
     let finishing = Instant::now();
     let report = sink.finish(stop)?;
     Ok(Report { fetched, finishing: finishing.elapsed(), continued: target.resumes(), ..report })
@@ -147,10 +146,10 @@ pub fn restore_stream(
     input: &mut dyn std::io::Read,
     target: &Path,
     options: &RestoreOptions,
-    progress: Progress<'_>,
+    events: &Events,
     stop: &StopFlag,
 ) -> Result<Report> {
-    pipe::restore(input, target, options, progress, stop)
+    pipe::restore(input, target, options, events, stop)
 }
 
 /// An error if a signal asked to stop, or the time is over.

@@ -15,7 +15,7 @@ use super::mounted::{MountedSink, Parents, Worker};
 use super::report::Fetched;
 use super::selection::Selection;
 use super::target::{Target, Wanted};
-use super::{Progress, Report, RestoreOptions, StopFlag, check_stop};
+use super::{Report, RestoreOptions, StopFlag, check_stop};
 use crate::error::{Error, Kind, Result};
 use crate::format::checksum::Crc32c;
 use crate::format::directory_reader::PlacedEntry;
@@ -30,6 +30,7 @@ use crate::format::zip::data_descriptor::DataDescriptor;
 use crate::format::zip::local_file_header;
 use crate::format::{Step, zstd_frame};
 use crate::linux::spool::Spool;
+use crate::observe::{self, Events};
 use crate::store::{ArchiveSource, Bytes, Deliver};
 
 /// How messages call the archive.
@@ -48,7 +49,7 @@ pub fn restore(
     input: &mut dyn Read,
     target: &Path,
     options: &RestoreOptions,
-    progress: Progress<'_>,
+    events: &Events,
     stop: &StopFlag,
 ) -> Result<Report> {
     let selection = Selection::by_name(&options.paths)?;
@@ -63,7 +64,7 @@ pub fn restore(
     // A stream is not known to be what is there already.
     let Some(target) = Target::prepare(target, &wanted)? else { return Ok(Report::default()) };
     let sink = MountedSink::for_stream(&target, options)?;
-    let seen = Stream::new(input, &sink, &target, &selection)?.run(progress, stop)?;
+    let seen = Stream::new(input, &sink, &target, &selection)?.run(events, stop)?;
     let data_end = seen.rest.data_end;
     let archive = Archive::open(Box::new(seen.rest))?;
     compare_parts(&archive, data_end, &seen.parts, seen.archive_id)?;
@@ -84,11 +85,13 @@ pub fn restore(
         );
         return Err(Error::new(Kind::Corrupt, message));
     }
+    events.emit(observe::Event::Finishing);
     let mut report = sink.finish(stop)?;
     let bytes = archive.source.len();
     report.fetched = Fetched { parts: archive.index.trailer.parts, bytes, ..Fetched::default() };
     let root = if selection.is_everything() { root } else { None };
     let marker = Identity::new(&archive, options)?.marker(&report, &archive, target.held_others());
+    events.emit(observe::Event::Syncing);
     target.complete(root.as_ref(), &marker)?;
     Ok(report)
 }
@@ -149,7 +152,7 @@ impl<'a> Stream<'a> {
         })
     }
 
-    fn run(mut self, progress: Progress<'_>, stop: &StopFlag) -> Result<Seen> {
+    fn run(mut self, events: &Events, stop: &StopFlag) -> Result<Seen> {
         let mut buffer = Vec::with_capacity(4 * READ);
         let mut used = 0;
         loop {
@@ -157,6 +160,7 @@ impl<'a> Stream<'a> {
             match step {
                 Step::NeedMore(_) => {
                     check_stop(stop)?;
+                    events.emit(observe::Event::Streamed { bytes: used as u64 });
                     buffer.drain(..used);
                     used = 0;
                     if self.read(&mut buffer)? == 0 {
@@ -173,7 +177,6 @@ impl<'a> Stream<'a> {
                     self.sum(bytes, &event);
                     self.handle(bytes, event)?;
                     used += consumed;
-                    progress(consumed as u64);
                 }
             }
         }

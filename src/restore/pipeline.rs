@@ -18,15 +18,16 @@ use crossbeam_channel::unbounded;
 
 use self::permits::{Permit, Permits};
 use self::planner::Planner;
+use super::StopFlag;
 use super::fetch_directory::Archive;
 use super::report::{Fetched, add};
 use super::selection::Selection;
-use super::{Progress, StopFlag};
 use crate::error::{Error, Result};
 use crate::format::Entry;
 use crate::format::directory_reader::PlacedEntry;
 use crate::format::limits::GRID;
 use crate::format::part_reader::Piece;
+use crate::observe::Events;
 use crate::store::Bytes;
 
 /// How often waiting threads look whether they should stop.
@@ -138,7 +139,7 @@ pub fn run<S: Sink>(
     selection: &Selection,
     sink: &S,
     options: &PipelineOptions,
-    progress: Progress<'_>,
+    events: &Events,
     stop: &StopFlag,
 ) -> Result<Fetched> {
     let shared = Shared::new(options.in_flight.max(1));
@@ -150,7 +151,7 @@ pub fn run<S: Sink>(
             std::thread::Builder::new()
                 .name(format!("burst-worker-{n}"))
                 .spawn_scoped(scope, move || {
-                    let outcome = worker::work(archive, selection, sink, shared, &receiver, progress, begun);
+                    let outcome = worker::work(archive, selection, sink, shared, &receiver, events, begun);
                     if let Err(error) = outcome {
                         shared.fail(error);
                     }
@@ -158,7 +159,7 @@ pub fn run<S: Sink>(
                 .map_err(|e| Error::io("start a worker thread", e))?;
         }
         drop(receiver);
-        let mut planner = Planner::new(archive, selection, options, progress, stop, &shared, sender);
+        let mut planner = Planner::new(archive, selection, options, events, stop, &shared, sender);
         let planned = planner.plan(sink).and_then(|()| planner.wait_for_all());
         let requested = planner.requested;
         if let Err(error) = planned {

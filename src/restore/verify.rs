@@ -5,16 +5,17 @@ use std::sync::Mutex;
 
 use zstd::bulk::Decompressor;
 
+use super::StopFlag;
 use super::fetch_directory::Archive;
 use super::pipeline::{self, PipelineOptions, Sink, VerifiedPart};
 use super::report::Fetched;
 use super::selection::Selection;
-use super::{Progress, StopFlag};
 use crate::error::{Error, Kind, Result};
 use crate::format::checksum::{crc32, crc32_combine, crc32_of_zeros};
 use crate::format::entry::Entry;
 use crate::format::limits::FRAME_CONTENT_MAX;
 use crate::format::part_reader::{Piece, PieceKind};
+use crate::observe::Events;
 
 /// What was verified.
 #[derive(Debug, Clone, Copy, Default)]
@@ -31,12 +32,12 @@ pub fn verify(
     archive: &Archive,
     content: bool,
     options: &PipelineOptions,
-    progress: Progress<'_>,
+    events: &Events,
     stop: &StopFlag,
 ) -> Result<VerifyReport> {
     archive.root_attributes()?;
     let sink = VerifySink { archive, content, spanning: Mutex::default() };
-    let fetched = pipeline::run(archive, &Selection::default(), &sink, options, progress, stop)?;
+    let fetched = pipeline::run(archive, &Selection::default(), &sink, options, events, stop)?;
     let t = &archive.index.trailer;
     Ok(VerifyReport { fetched, entries: t.entries, content_bytes: t.content_bytes, content })
 }

@@ -7,6 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
+use crate::observe::Events;
+
 /// How requests name the bucket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Addressing {
@@ -86,6 +88,8 @@ pub struct S3Options {
     pub stall_timeout: Duration,
     /// Counts requests that failed and were sent again; clones count together.
     pub repeated: Arc<AtomicU64>,
+    /// Hears of attempts that failed ([`crate::observe::Event::AttemptFailed`]).
+    pub events: Events,
 
     /// Size in bytes of the parts of an upload; see [`super::upload_part_size`].
     pub part_size: u64,
@@ -114,6 +118,7 @@ impl Default for S3Options {
             max_retries: 8,
             stall_timeout: Duration::from_secs(60),
             repeated: Arc::default(),
+            events: Events::unheard(),
             part_size: 8 << 20,
             upload_checksums: true,
             encryption: Encryption::BucketDefault,

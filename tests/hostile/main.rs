@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use burst::error::{Kind, Result};
+use burst::observe::Events;
 use burst::restore::{Archive, PipelineOptions, StopFlag, verify};
 use burst::store::{ArchiveSource, Bytes, Deliver};
 
@@ -87,7 +88,7 @@ impl ArchiveSource for Flipped {
 fn check(bytes: &Arc<[u8]>, at: u64, bit: u8) -> Result<()> {
     let archive = Archive::open(Box::new(Flipped::new(bytes, at, bit)))?;
     let options = PipelineOptions { workers: 1, ..PipelineOptions::default() };
-    verify(&archive, false, &options, &|_| (), &StopFlag::new(0)).map(drop)
+    verify(&archive, false, &options, &Events::unheard(), &StopFlag::new(0)).map(drop)
 }
 
 #[test]

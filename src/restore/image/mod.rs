@@ -22,11 +22,11 @@ use self::disk::Disks;
 pub use self::finish::Sizes;
 use self::place::{Placed, Volume};
 use self::sink::ImageSink;
+use super::StopFlag;
 use super::fetch_directory::Archive;
 use super::pipeline::{self, PipelineOptions};
 use super::report::Report;
 use super::selection::Selection;
-use super::{Progress, StopFlag};
 use crate::btrfs_image::constants::{NODE, ROOT_DIRECTORY};
 use crate::btrfs_image::inode::{Inode, Time, check_xattrs};
 use crate::btrfs_image::layout::Layout;
@@ -39,6 +39,7 @@ use crate::error::{Error, Kind, Result};
 use crate::format::Attributes;
 use crate::format::entry::{EntryType, S_IFDIR};
 use crate::format::limits::{COMPLETION_MARKER, is_marker};
+use crate::observe::{Event, Events};
 use crate::volume::content::new_uuid;
 
 /// What kind of file system to make.
@@ -99,7 +100,7 @@ pub fn image(
     archive: &Archive,
     destination: Destination<'_>,
     options: &ImageOptions,
-    progress: Progress<'_>,
+    events: &Events,
     stop: &StopFlag,
 ) -> Result<ImageReport> {
     let created = now();
@@ -120,7 +121,7 @@ pub fn image(
         Err(e) => (Err(e), disks),
         Ok(layout) => {
             let volume = Volume { placed: placed(layout), disks };
-            (fill(archive, &volume, root, &identity, options, progress, stop), volume.disks)
+            (fill(archive, &volume, root, &identity, options, events, stop), volume.disks)
         }
     };
     if let ((Err(_), disks), Destination::Files(_)) = (&made, destination) {
@@ -135,7 +136,7 @@ fn fill(
     root: Inode,
     identity: &Identity,
     options: &ImageOptions,
-    progress: Progress<'_>,
+    events: &Events,
     stop: &StopFlag,
 ) -> Result<ImageReport> {
     volume.disks.wipe(options.force, identity.nodes.fsid)?;
@@ -145,7 +146,8 @@ fn fill(
         _ => e,
     };
     let fetched =
-        pipeline::run(archive, &Selection::default(), &sink, &options.pipeline, progress, stop).map_err(in_device)?;
+        pipeline::run(archive, &Selection::default(), &sink, &options.pipeline, events, stop).map_err(in_device)?;
+    events.emit(Event::Finishing);
     let finishing = std::time::Instant::now();
     let sizes = finish::finish(&sink, identity, stop).map_err(in_device)?;
     let restored = Report { fetched, finishing: finishing.elapsed(), ..sink.counters.report() };

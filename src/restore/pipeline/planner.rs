@@ -15,10 +15,11 @@ use crate::format::entry::{EMPTY_TREE, EntryType};
 use crate::format::hard_links::HardLinks;
 use crate::format::limits::GRID;
 use crate::format::namespace::NamespaceChecker;
+use crate::observe::{Event, Events};
 use crate::restore::fetch_directory::Archive;
 use crate::restore::report::Fetched;
 use crate::restore::selection::Selection;
-use crate::restore::{Progress, StopFlag, check_stop};
+use crate::restore::{StopFlag, check_stop};
 
 /// Requests to choose from at most. A file that goes on in one of them may have to stay open.
 const LOOK_AHEAD_REQUESTS: usize = 128;
@@ -31,7 +32,7 @@ pub struct Planner<'a> {
     archive: &'a Archive,
     selection: &'a Selection,
     options: &'a PipelineOptions,
-    progress: Progress<'a>,
+    events: &'a Events,
     stop: &'a StopFlag,
     shared: &'a Shared,
     sender: Sender<Arrival>,
@@ -52,7 +53,7 @@ impl<'a> Planner<'a> {
         archive: &'a Archive,
         selection: &'a Selection,
         options: &'a PipelineOptions,
-        progress: Progress<'a>,
+        events: &'a Events,
         stop: &'a StopFlag,
         shared: &'a Shared,
         sender: Sender<Arrival>,
@@ -61,7 +62,7 @@ impl<'a> Planner<'a> {
             archive,
             selection,
             options,
-            progress,
+            events,
             stop,
             shared,
             sender,
@@ -85,6 +86,7 @@ impl<'a> Planner<'a> {
             self.place(sink, placed)
         })?;
         self.requested.directory = self.begun.elapsed();
+        self.events.emit(Event::DirectoryRead);
         if let Some(part) = self.part.take() {
             self.part_complete(sink, part)?;
         }
@@ -92,7 +94,9 @@ impl<'a> Planner<'a> {
         while let Some(parts) = self.mix.take() {
             self.issue(parts)?;
         }
-        sink.announced(self.requested.parts + self.requested.skipped)
+        let Fetched { parts, bytes, skipped, .. } = self.requested;
+        self.events.emit(Event::AllRequested { parts, bytes, skipped });
+        sink.announced(parts + skipped)
     }
 
     fn announce<S: Sink>(&mut self, sink: &S, entry: &Entry) -> Result<()> {
@@ -147,7 +151,7 @@ impl<'a> Planner<'a> {
             let PartPlan { index, entries } = &part;
             sink.skip(&VerifiedPart { index: *index, bytes: &[], entries, pieces: &[], selection: self.selection })?;
             let range = self.archive.index.part_range(*index);
-            (self.progress)(range.end - range.start);
+            self.events.emit(Event::Skipped { part: *index, bytes: range.end - range.start });
             self.requested.skipped += 1;
             return Ok(());
         }
@@ -193,14 +197,18 @@ impl<'a> Planner<'a> {
             self.check_stall()?;
         };
         self.requested.parts += parts.len() as u64;
-        self.requested.bytes += range.end - range.start;
+        let bytes = range.end - range.start;
+        self.requested.bytes += bytes;
         let sender = self.sender.clone();
+        let (first, events) = (first.index, self.events.clone());
+        events.emit(Event::Requested { first, parts: parts.len() as u64, bytes });
         let (arrivals, permits) = (self.shared.arrivals.clone(), self.shared.permits.clone());
         self.archive.source.start(
             range,
             Box::new(move |result| {
                 arrivals.now();
                 permits.answered();
+                events.emit(Event::Arrived { first, bytes, good: result.is_ok() });
                 // The workers are gone only if the run has failed already.
                 drop(sender.send(Arrival { at: Instant::now(), parts, result, permit }));
             }),

@@ -7,7 +7,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError};
 
 use super::{Arrival, PartPlan, Shared, Sink, TICK, VerifiedPart};
 use crate::error::{Error, Result};
-use crate::restore::Progress;
+use crate::observe::{Event, Events};
 use crate::restore::fetch_directory::Archive;
 use crate::restore::report::add;
 use crate::restore::selection::Selection;
@@ -19,7 +19,7 @@ pub fn work<S: Sink>(
     sink: &S,
     shared: &Shared,
     receiver: &Receiver<Arrival>,
-    progress: Progress<'_>,
+    events: &Events,
     begun: Instant,
 ) -> Result<()> {
     let started = Instant::now();
@@ -36,6 +36,8 @@ pub fn work<S: Sink>(
         let _working = Working::begin(&shared.working);
         let buffer = result?;
         let bytes = (*buffer).as_ref();
+        let first = parts.first().map(|part| part.index).unwrap_or_default();
+        events.emit(Event::Taken { first });
         let mut offset = 0;
         for PartPlan { index, entries } in parts {
             let range = archive.index.part_range(index);
@@ -51,11 +53,12 @@ pub fn work<S: Sink>(
                 .first_part
                 .compare_exchange(0, begun.elapsed().as_nanos() as u64, Ordering::Relaxed, Ordering::Relaxed)
                 .ok();
-            progress(length as u64);
+            events.emit(Event::PartDone { part: index, bytes: length as u64 });
         }
         // The buffer goes back before the permit, which stands for its memory.
         drop(buffer);
         drop(permit);
+        events.emit(Event::RequestDone { first });
     }
 }
 

@@ -1,0 +1,53 @@
+//! How a failure is told: a line for a person, and with --json one object for a program (spec/json.md).
+
+use std::error::Error as _;
+use std::process::ExitCode;
+
+use serde_json::{Value, json};
+
+use super::output::SCHEMA;
+use crate::error::{Error, Kind};
+
+/// Whether --json is on the command line, also if that is wrong otherwise.
+pub fn wants_json() -> bool {
+    std::env::args_os().skip(1).take_while(|argument| argument != "--").any(|argument| argument == "--json")
+}
+
+/// Tells it; `piped`: standard output is an archive.
+pub fn tell(error: &Error, piped: bool) -> ExitCode {
+    eprintln!("burst: {error}");
+    if wants_json() {
+        print(&object(error), piped);
+    }
+    ExitCode::from(error.kind().exit_code())
+}
+
+/// A command line that is wrong, or asks for help.
+pub fn tell_usage(error: &clap::Error) -> ExitCode {
+    // Nothing can be said where nobody listens.
+    let _ = error.print();
+    if error.use_stderr() && wants_json() {
+        let text = error.to_string();
+        let message = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
+        print(&object(&Error::new(Kind::Usage, message)), false);
+    }
+    ExitCode::from(error.exit_code() as u8)
+}
+
+fn print(object: &Value, piped: bool) {
+    if piped { eprintln!("{object}") } else { println!("{object}") }
+}
+
+fn object(error: &Error) -> Value {
+    let causes = std::iter::successors(error.source(), |&cause| cause.source()).map(ToString::to_string);
+    json!({
+        "schema": SCHEMA,
+        "error": {
+            "kind": error.kind().name(),
+            "exit_code": error.kind().exit_code(),
+            "message": error.to_string(),
+            "causes": causes.collect::<Vec<_>>(),
+            "hint": error.kind().hint(),
+        },
+    })
+}

@@ -1,0 +1,116 @@
+//! What happens during a run, told as it happens: library code emits events, and whoever runs it may listen.
+//!
+//! Events come from the thread on which they happen, several at once; what they cost is one call per event. There are
+//! some per request and one per part, and none per entry of an archive.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Something that happened while an archive was read. Events carry no time: a listener that wants it looks at a clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Event {
+    /// A part was found in place, left there by an earlier run; it will not be requested.
+    Skipped {
+        /// Number of the part: its offset in the archive / 8 MiB.
+        part: u64,
+        /// Its length.
+        bytes: u64,
+    },
+    /// Parts that follow each other were asked for with one request.
+    Requested {
+        /// Number of the first part.
+        first: u64,
+        /// How many parts.
+        parts: u64,
+        /// Length of the request.
+        bytes: u64,
+    },
+    /// The answer to a request is here.
+    Arrived {
+        /// Number of the first part of the request.
+        first: u64,
+        /// Length of the request.
+        bytes: u64,
+        /// False if it failed for good.
+        good: bool,
+    },
+    /// A worker has begun with the answer to a request.
+    Taken {
+        /// Number of the first part of the request.
+        first: u64,
+    },
+    /// A part was checked and put in place.
+    PartDone {
+        /// Number of the part.
+        part: u64,
+        /// Its length.
+        bytes: u64,
+    },
+    /// The worker is done with all parts of a request, and its memory is free.
+    RequestDone {
+        /// Number of the first part of the request.
+        first: u64,
+    },
+    /// So much more of an archive that comes as a stream was put in place.
+    Streamed {
+        /// Length in the archive.
+        bytes: u64,
+    },
+    /// The whole directory has been read: it is known which parts are needed.
+    DirectoryRead,
+    /// All parts that are needed have been asked for.
+    AllRequested {
+        /// Parts asked for.
+        parts: u64,
+        /// Their length.
+        bytes: u64,
+        /// Parts that were in place.
+        skipped: u64,
+    },
+    /// An attempt to send a request failed; another follows unless it was the last.
+    AttemptFailed,
+    /// What is in place is on the disk and on record: a crash costs only what comes after.
+    Checkpoint {
+        /// Parts that no earlier checkpoint covered.
+        parts: u64,
+        /// How long it took.
+        took: Duration,
+    },
+    /// All content is in place. Links and attributes of directories follow, or the trees of a new file system.
+    Finishing,
+    /// Nothing is missing but that all is on the disk, and the mark that it is complete.
+    Syncing,
+}
+
+type Listener = dyn Fn(Event) + Send + Sync;
+
+/// Where events go: to one listener, or nowhere. Clones go to the same place.
+#[derive(Clone, Default)]
+pub struct Events(Option<Arc<Listener>>);
+
+impl Events {
+    /// Events that nobody hears.
+    pub fn unheard() -> Events {
+        Events(None)
+    }
+
+    /// Has `listener` called with every event, on the thread where it happens. It must not block for long.
+    pub fn to(listener: impl Fn(Event) + Send + Sync + 'static) -> Events {
+        Events(Some(Arc::new(listener)))
+    }
+
+    /// Tells the listener, if there is one.
+    pub fn emit(&self, event: Event) {
+        if let Some(listener) = &self.0 {
+            listener(event);
+        }
+    }
+}
+
+impl fmt::Debug for Events {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_some() { "Events(heard)" } else { "Events(unheard)" })
+    }
+}
