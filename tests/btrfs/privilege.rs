@@ -8,7 +8,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 
-use burst::btrfs::{EncodedSupport, encoded_read, probe};
+use burst::btrfs::{DeviceErrors, EncodedSupport, encoded_read, probe};
 use nix::libc::EPERM;
 
 use crate::frames::exact;
@@ -43,6 +43,20 @@ fn encoded_io_needs_cap_sys_admin_at_the_call() {
 fn probe_says_that_the_capability_is_missing() {
     let volume = Volume::with(512, "");
     as_another_user(&volume, "privilege::as_another_user_probe", volume.dir_fd());
+}
+
+#[test]
+fn errors_of_the_devices_are_told_to_anyone() {
+    let volume = Volume::with(512, "");
+    as_another_user(&volume, "privilege::as_another_user_device_errors", volume.dir_fd());
+}
+
+#[test]
+#[ignore = "as another user"]
+fn as_another_user_device_errors() {
+    let stdin = std::io::stdin();
+    let counts = DeviceErrors::read(stdin.as_fd()).unwrap();
+    assert_eq!(counts.risen_since(&counts.clone(), stdin.as_fd()), None);
 }
 
 #[test]
