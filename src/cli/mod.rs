@@ -3,6 +3,7 @@
 mod exit_code;
 mod image;
 mod image_args;
+mod level_arg;
 mod ls;
 mod output;
 mod pipeline_args;
@@ -16,6 +17,7 @@ mod snapshot;
 mod snapshot_summary;
 mod spent;
 mod status;
+mod upload_args;
 mod verify;
 mod volume;
 

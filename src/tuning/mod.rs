@@ -12,6 +12,7 @@
 pub mod facts;
 pub mod imds;
 pub mod instance_types;
+pub mod level;
 pub mod policy;
 pub mod settings;
 
