@@ -50,7 +50,8 @@
 //! device and builds the file system around it; the superblock comes last.
 //!
 //! # Snapshot, as the data sees it
-//! On BTRFS, and as root, the sources are read from read-only subvolume snapshots that live as long as the run.
+//! On BTRFS, and as root, the sources are read from read-only subvolume snapshots that live as long as the run; other
+//! file systems may be frozen meanwhile, and a guard process thaws them whatever happens.
 //! One walk in stable order; files are cut into 128 KiB pieces and compressed by all cores (frames that a BTRFS holds
 //! are taken as they are, and only decoded, for their checksum), put back in order, and
 //! given to the [`format::archive_writer::ArchiveWriter`], whose output is one stream of bytes to any

@@ -45,12 +45,20 @@ pub fn progress_bar(total: Option<u64>, quiet: bool) -> ProgressBar {
         return ProgressBar::hidden();
     }
     let bar = match total {
-        Some(total) => ProgressBar::new(total)
-            .with_style(style("{bar:40} {percent:>3}% {bytes} of {total_bytes}, {bytes_per_sec}, {eta} left")),
-        None => ProgressBar::new_spinner().with_style(style("{spinner} {bytes}, {bytes_per_sec}, {elapsed}")),
+        Some(total) => ProgressBar::new(total).with_style(style(OF_TOTAL)),
+        None => ProgressBar::new_spinner().with_style(style("{spinner} {msg}{bytes}, {bytes_per_sec}, {elapsed}")),
     };
     bar.set_draw_target(ProgressDrawTarget::stderr_with_hz(5));
     bar
+}
+
+const OF_TOTAL: &str = "{bar:40} {percent:>3}% {bytes} of {total_bytes}, {bytes_per_sec}, {eta} left";
+
+/// From now on the end is known; rates count from now.
+pub fn total_known(bar: &ProgressBar, total: u64) {
+    bar.set_style(style(OF_TOTAL));
+    bar.set_length(total);
+    bar.reset_eta();
 }
 
 fn style(template: &str) -> ProgressStyle {

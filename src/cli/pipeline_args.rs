@@ -86,9 +86,6 @@ impl PipelineArgs {
 
     /// [`tuned`](Self::tuned) for the machine below `roots`.
     pub fn tuned_on(&self, roots: &Roots, depth: Depth, target: Option<&Path>) -> Result<Tuned> {
-        let variable = |name: &str| std::env::var(name).ok();
-        let named = variable("BURST_CONFIG").filter(|path| !path.is_empty()).map(PathBuf::from);
-        let config = named.clone().unwrap_or_else(|| CONFIG_FILE.into());
         let flags = Settings {
             workers: self.workers,
             in_flight: self.in_flight,
@@ -99,16 +96,24 @@ impl PipelineArgs {
             network_interfaces: Some(self.network_interface.clone()).filter(|names| !names.is_empty()),
             detect: self.no_detect.then_some(false),
         };
-        let file = Settings::from_file(&config, named.is_some())?;
-        let given = settings::layered(flags, Settings::from_environment(variable)?, file, &config)?;
-        let service = match given.detect {
-            Some((false, _)) => Service::Disabled,
-            _ => Service::from_environment(),
-        };
-        let facts = facts::look(roots, &service, depth, target);
-        let tuning = policy::decide(&facts, &given)?;
-        Ok(Tuned { facts, tuning })
+        tuned_with(flags, roots, depth, target)
     }
+}
+
+/// What to run with, where `flags` were given.
+pub fn tuned_with(flags: Settings, roots: &Roots, depth: Depth, target: Option<&Path>) -> Result<Tuned> {
+    let variable = |name: &str| std::env::var(name).ok();
+    let named = variable("BURST_CONFIG").filter(|path| !path.is_empty()).map(PathBuf::from);
+    let config = named.clone().unwrap_or_else(|| CONFIG_FILE.into());
+    let file = Settings::from_file(&config, named.is_some())?;
+    let given = settings::layered(flags, Settings::from_environment(variable)?, file, &config)?;
+    let service = match given.detect {
+        Some((false, _)) => Service::Disabled,
+        _ => Service::from_environment(),
+    };
+    let facts = facts::look(roots, &service, depth, target);
+    let tuning = policy::decide(&facts, &given)?;
+    Ok(Tuned { facts, tuning })
 }
 
 impl Tuned {

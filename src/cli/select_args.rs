@@ -33,6 +33,10 @@ pub struct SelectArgs {
     /// The paths of --files-from end with NUL, as `find -print0` writes them
     #[arg(long, requires = "files_from")]
     null: bool,
+    /// Keep the path of each SOURCE as its name (as rsync --relative does; only what follows /./ if it has that), with
+    /// the directories above it; patterns are relative to the whole then
+    #[arg(long, conflicts_with = "files_from")]
+    pub relative: bool,
     /// Stay within the file system of SOURCE: others (also BTRFS subvolumes) become empty directories
     #[arg(long, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set,
           num_args = 0..=1, require_equals = true, default_missing_value = "true")]

@@ -6,16 +6,18 @@ use std::num::NonZeroUsize;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use clap::{Args, ValueEnum};
 
+use super::level_arg::{self, Level, LevelArg};
 use super::s3_args::S3Args;
 use super::select_args::{self, SelectArgs};
+use super::upload_args::UploadArgs;
 use super::{output, snapshot_summary as summary};
 use crate::error::{Error, Kind, Result};
-use crate::snapshot::{self, Consistent, DEFAULT_LEVEL, Event, HardLinks, Skip, SnapshotOptions};
-use crate::store::{Encryption, Location, S3Options, create_sink};
+use crate::snapshot::{self, Consistent, Event, Freeze, HardLinks, Skip, SnapshotOptions};
+use crate::store::{Location, S3Options, create_sink};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -23,6 +25,8 @@ Examples:
   burst snapshot etc home backup.burst                several sources: each under its own name
   burst snapshot /usr - | ssh host 'cat > usr.burst'  to a pipe
   burst snapshot --exclude '*.o' --exclude /target --level 9 . ../project.burst
+  burst snapshot --relative etc/ssh srv/./data backup.burst     as etc/ssh and data, with the directories above them
+  burst snapshot --freeze --freeze-limit 120 /srv/db s3://bucket/db.burst     one moment of an ext4 or XFS
   burst snapshot --preset host --dry-run / s3://bucket/image.burst     what an image of this host would hold
 
 Nothing is visible under DEST before the archive is complete, and nothing stays there after a failure.
@@ -44,10 +48,13 @@ pub struct SnapshotArgs {
     /// s3://bucket/key, a file, or - for standard output
     #[arg(required = true, value_name = "DEST")]
     destination: OsString,
-    /// zstd level, -15 (fastest) to 15 (smallest), of what is compressed (see --recompress)
-    #[arg(long, default_value_t = DEFAULT_LEVEL, allow_hyphen_values = true, value_name = "LEVEL",
-          value_parser = clap::value_parser!(i32).range(-15..=15))]
-    level: i32,
+    /// zstd level, -15 (fastest) to 15 (smallest), of what is compressed (see --recompress); auto: the smallest archive
+    /// that the CPUs make as fast as the network takes it (to S3; the summary says which and why)
+    #[arg(long, default_value = "3", allow_hyphen_values = true, value_name = "LEVEL", value_parser = level_arg::parse)]
+    level: LevelArg,
+    /// Speed of the network in Gbit/s, for --level auto [default: what the instance type has]
+    #[arg(long, value_name = "GBITS")]
+    network_gbps: Option<f64>,
     /// Compress everything, also what a BTRFS holds in frames that can be taken as they are [default: take them]
     #[arg(long)]
     recompress: bool,
@@ -60,6 +67,14 @@ pub struct SnapshotArgs {
     /// Archive one moment of SOURCE: a read-only snapshot of its BTRFS subvolume, made for this and deleted afterwards
     #[arg(long, value_enum, default_value = "auto", value_name = "WHEN")]
     consistent: ConsistentArg,
+    /// Freeze the file system of SOURCE (ext4, XFS, ...) while it is read: whoever writes to it waits. On BTRFS a
+    /// subvolume snapshot does the same without that
+    #[arg(long)]
+    freeze: bool,
+    /// Seconds after which it is thawed all the same; what was not read by then is reported (exit code 20)
+    #[arg(long, value_name = "SECONDS", default_value_t = 60, requires = "freeze",
+          value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    freeze_limit: u64,
     #[command(flatten)]
     select: SelectArgs,
     /// Names that share a file: keep them shared, or give each its own copy
@@ -80,24 +95,8 @@ pub struct SnapshotArgs {
     /// No summary, no progress; only trouble is reported
     #[arg(long, short, conflicts_with_all = ["json", "dry_run"])]
     quiet: bool,
-    /// Size of upload parts in MiB: 8, 16, 32, ... [default: the smallest with which 10,000 parts suffice]
-    #[arg(long, value_name = "MIB", help_heading = "S3 options")]
-    part_size: Option<u64>,
-    /// Encrypt the object: aes256 or aws:kms [default: what the bucket says]
-    #[arg(long, value_enum, value_name = "HOW", help_heading = "S3 options")]
-    sse: Option<SseArg>,
-    /// Key for --sse aws:kms [default: the account's own]
-    #[arg(long, value_name = "KEY", help_heading = "S3 options")]
-    sse_kms_key_id: Option<String>,
-    /// Storage class, for example STANDARD_IA
-    #[arg(long, value_name = "CLASS", help_heading = "S3 options")]
-    storage_class: Option<String>,
-    /// Tag of the object; may be repeated
-    #[arg(long, value_name = "NAME=VALUE", value_parser = parse_tag, help_heading = "S3 options")]
-    tag: Vec<(String, String)>,
-    /// Send no CRC32C with the parts, for servers that do not know it
-    #[arg(long, help_heading = "S3 options")]
-    no_checksum: bool,
+    #[command(flatten)]
+    upload: UploadArgs,
     #[command(flatten)]
     s3: S3Args,
 }
@@ -118,13 +117,6 @@ enum ConsistentArg {
     Off,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum SseArg {
-    Aes256,
-    #[value(name = "aws:kms")]
-    Kms,
-}
-
 impl SnapshotArgs {
     /// Whether standard output is the archive.
     pub fn is_piped(&self) -> bool {
@@ -135,25 +127,21 @@ impl SnapshotArgs {
 pub fn run(args: SnapshotArgs) -> Result<()> {
     let begun = Instant::now();
     let location = Location::parse(&args.destination)?;
-    let options = options(&args, &location)?;
+    let (options, level) = options(&args, &location)?;
     if args.dry_run {
-        return survey(&args, &options, &location);
+        return survey(&args, &options, &level, &location);
     }
-    let s3 = s3_options(&args, &location)?;
+    let s3 = args.upload.options(args.s3.options(&location)?)?;
     let repeated = s3.repeated.clone();
     refuse_existing(&location, args.overwrite)?;
 
     let bar = output::progress_bar(None, args.quiet);
-    let mut total = 0;
     let show = |event: Event<'_>| match event {
         Event::Walking { entries, bytes } => {
-            bar.set_message(format!("found {entries} entries, {}", output::bytes(bytes)));
+            bar.set_message(format!("found {}, {}; ", output::count(entries, "entry"), output::bytes(bytes)));
             bar.tick();
         }
-        Event::Walked(totals) => {
-            total = totals.bytes;
-            bar.set_length(total);
-        }
+        Event::Walked(totals) => output::total_known(&bar, totals.bytes),
         Event::Progress { bytes } => bar.set_position(bytes),
         // Asked for: --dry-run names them.
         Event::Skipped { why: Skip::Excluded | Skip::OtherFileSystem, .. } => {}
@@ -170,11 +158,11 @@ pub fn run(args: SnapshotArgs) -> Result<()> {
     let report = result?;
     let repeated = repeated.load(Ordering::Relaxed);
     if args.json {
-        let json = output::versioned(summary::json(&location, &report, begun.elapsed(), repeated));
+        let json = output::versioned(summary::json(&location, &report, &level, begun.elapsed(), repeated));
         // Standard output may be the archive.
         if matches!(location, Location::Stdio) { eprintln!("{json}") } else { println!("{json}") }
     } else if !args.quiet {
-        eprint!("{}", summary::text(&location, &report, begun.elapsed()));
+        eprint!("{}", summary::text(&location, &report, &level, begun.elapsed()));
         super::restore::say_repeated(repeated);
     }
     if report.changed > 0 && !args.allow_changed {
@@ -185,10 +173,17 @@ pub fn run(args: SnapshotArgs) -> Result<()> {
         );
         return Err(Error::new(Kind::SourceChanged, message));
     }
+    if report.stillness.thawed_early() && !args.allow_changed {
+        let message = format!(
+            "{location} is complete, but the file system was thawed before all of it was read: it may not show one \
+             moment. Allow more time (--freeze-limit), or accept this with --allow-changed"
+        );
+        return Err(Error::new(Kind::SourceChanged, message));
+    }
     Ok(())
 }
 
-fn survey(args: &SnapshotArgs, options: &SnapshotOptions, location: &Location) -> Result<()> {
+fn survey(args: &SnapshotArgs, options: &SnapshotOptions, level: &Level, location: &Location) -> Result<()> {
     let is_piped = matches!(location, Location::Stdio);
     let print = |line: String| if is_piped { eprintln!("{line}") } else { println!("{line}") };
     let show = |event: Event<'_>| match event {
@@ -198,9 +193,9 @@ fn survey(args: &SnapshotArgs, options: &SnapshotOptions, location: &Location) -
     };
     let report = snapshot::survey(options, &args.sources, show)?;
     print(if args.json {
-        output::versioned(summary::survey_json(&report)).to_string()
+        output::versioned(summary::survey_json(&report, level)).to_string()
     } else {
-        summary::survey_text(&report)
+        summary::survey_text(&report, level)
     });
     Ok(())
 }
@@ -214,13 +209,15 @@ fn say(bar: &indicatif::ProgressBar, path: &Path, what: &str) {
     bar.suspend(|| eprintln!("burst: {} {what}", shown(path)));
 }
 
-fn options(args: &SnapshotArgs, location: &Location) -> Result<SnapshotOptions> {
+fn options(args: &SnapshotArgs, location: &Location) -> Result<(SnapshotOptions, Level)> {
     let defaults = SnapshotOptions::default();
-    Ok(SnapshotOptions {
-        level: args.level,
+    let workers = args.workers.map_or(defaults.workers, NonZeroUsize::get);
+    let level = args.level.choose(location, args.network_gbps, workers)?;
+    let options = SnapshotOptions {
+        level: level.value,
         recompress: args.recompress,
-        workers: args.workers.map_or(defaults.workers, NonZeroUsize::get),
-        part_size: args.part_size.map(|mib| mib.saturating_mul(1 << 20)),
+        workers,
+        part_size: args.upload.part_size(),
         archive_id: match args.archive_id {
             Some(id) => id,
             None => snapshot::random_id()?,
@@ -234,30 +231,33 @@ fn options(args: &SnapshotArgs, location: &Location) -> Result<SnapshotOptions> 
             ConsistentArg::Require => Consistent::Require,
             ConsistentArg::Off => Consistent::Off,
         },
+        freeze: freeze(args, location)?,
         preset: args.select.preset(),
         exclude: args.select.exclude()?,
         include: args.select.include.clone(),
         files_from: args.select.files()?,
+        relative: args.select.relative,
         one_file_system: args.select.one_file_system,
         archive_inode: archive_inode(location),
         interrupt: super::signals::stop_flag()?,
-    })
+    };
+    Ok((options, level))
 }
 
-fn s3_options(args: &SnapshotArgs, location: &Location) -> Result<S3Options> {
-    let encryption = match (args.sse, &args.sse_kms_key_id) {
-        (None, None) => Encryption::BucketDefault,
-        (Some(SseArg::Aes256), None) => Encryption::Aes256,
-        (Some(SseArg::Kms), key_id) => Encryption::Kms { key_id: key_id.clone() },
-        (_, Some(_)) => return Err(Error::new(Kind::Usage, "--sse-kms-key-id goes with --sse aws:kms")),
-    };
-    Ok(S3Options {
-        encryption,
-        upload_checksums: !args.no_checksum,
-        storage_class: args.storage_class.clone(),
-        tags: args.tag.clone(),
-        ..args.s3.options(location)?
-    })
+fn freeze(args: &SnapshotArgs, location: &Location) -> Result<Option<Freeze>> {
+    if !args.freeze {
+        return Ok(None);
+    }
+    if matches!(args.consistent, ConsistentArg::Off) {
+        return Err(Error::new(Kind::Usage, "--freeze cannot be used with --consistent off"));
+    }
+    // Also where they lead: a log file is waited for as the archive is.
+    let mut written = vec![("/proc/self/fd/1".into(), "standard output"), ("/proc/self/fd/2".into(), "standard error")];
+    if let Location::File(path) = location {
+        let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+        written.push((directory.unwrap_or(Path::new(".")).to_owned(), "the archive"));
+    }
+    Ok(Some(Freeze { limit: Duration::from_secs(args.freeze_limit), written }))
 }
 
 /// The sink refuses too; this comes before the walk, which may take long.
@@ -289,13 +289,6 @@ fn parse_id(text: &str) -> std::result::Result<[u8; 16], String> {
     u128::from_str_radix(text, 16).map(u128::to_be_bytes).map_err(|_| wrong())
 }
 
-fn parse_tag(text: &str) -> std::result::Result<(String, String), String> {
-    match text.split_once('=') {
-        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
-        _ => Err("a tag is NAME=VALUE".to_owned()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -306,7 +299,5 @@ mod tests {
         for bad in ["", "0", "+00102030405060708090a0b0c0d0e0f", "000102030405060708090a0b0c0d0e0f0"] {
             assert!(parse_id(bad).is_err(), "{bad}");
         }
-        assert_eq!(parse_tag("a=b=c").unwrap(), ("a".into(), "b=c".into()));
-        assert!(parse_tag("=b").is_err() && parse_tag("ab").is_err());
     }
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::level_arg::Level;
 use super::output::{bytes, count, rate};
 use crate::snapshot::{Report, Skip, Skipped, Stillness};
 use crate::store::Location;
@@ -20,7 +21,7 @@ pub fn why(skip: Skip) -> &'static str {
     }
 }
 
-pub fn text(location: &Location, report: &Report, time: Duration) -> String {
+pub fn text(location: &Location, report: &Report, level: &Level, time: Duration) -> String {
     let ratio = report.content_bytes as f64 / report.archive_bytes.max(1) as f64;
     let mut text = format!(
         "{}: {} in an archive of {} (ratio {ratio:.2})\n{:.2} s, {}\narchive {} at {location}\n",
@@ -31,6 +32,7 @@ pub fn text(location: &Location, report: &Report, time: Duration) -> String {
         rate(report.content_bytes, time),
         id(report),
     );
+    text += &level_text(level);
     if report.verbatim_bytes > 0 {
         let share = 100.0 * verbatim_share(report);
         text += &format!("{share:.0} % of the content was taken in the frames in which it is stored\n");
@@ -45,9 +47,15 @@ pub fn text(location: &Location, report: &Report, time: Duration) -> String {
     text
 }
 
-pub fn survey_text(report: &Report) -> String {
+pub fn survey_text(report: &Report, level: &Level) -> String {
     let left_out = skipped(&report.skipped).unwrap_or_else(|| "nothing".to_owned());
-    format!("would archive {}: {}\nleft out: {left_out}", entries(report), bytes(report.content_bytes))
+    let level = level_text(level);
+    format!("would archive {}: {}\n{level}left out: {left_out}", entries(report), bytes(report.content_bytes))
+}
+
+/// Only what was chosen needs to be said.
+fn level_text(level: &Level) -> String {
+    level.reason.as_ref().map(|reason| format!("level {}: {reason}\n", level.value)).unwrap_or_default()
 }
 
 fn entries(report: &Report) -> String {
@@ -69,6 +77,14 @@ fn stillness(stillness: &Stillness) -> String {
     }
     if stillness.read_only > 0 {
         text += &format!("{} read-only: nothing changes there\n", count(stillness.read_only, "place"));
+    }
+    for place in &stillness.frozen {
+        let path = super::output::path(std::os::unix::ffi::OsStrExt::as_bytes(place.path.as_os_str()));
+        let seconds = place.time.as_secs_f64();
+        text += &match place.thawed_early {
+            None => format!("one moment: the file system of {path} was frozen for {seconds:.1} s\n"),
+            Some(why) => format!("the file system of {path} was thawed after {seconds:.1} s, too early: {why}\n"),
+        };
     }
     for (path, reason) in stillness.live.iter().take(NAMED) {
         let path = super::output::path(std::os::unix::ffi::OsStrExt::as_bytes(path.as_os_str()));
@@ -94,8 +110,8 @@ fn skipped(skipped: &Skipped) -> Option<String> {
     (!found.is_empty()).then(|| found.join(", "))
 }
 
-pub fn json(location: &Location, report: &Report, time: Duration, repeated: u64) -> Value {
-    let mut value = survey_json(report);
+pub fn json(location: &Location, report: &Report, level: &Level, time: Duration, repeated: u64) -> Value {
+    let mut value = survey_json(report, level);
     value["target"] = json!(location.to_string());
     value["archive_id"] = json!(id(report));
     value["archive_bytes"] = json!(report.archive_bytes);
@@ -108,15 +124,24 @@ pub fn json(location: &Location, report: &Report, time: Duration, repeated: u64)
     let live = report.stillness.live.iter();
     let live: Vec<Value> =
         live.map(|(path, reason)| json!({"path": path.to_string_lossy(), "reason": reason})).collect();
+    let frozen = report.stillness.frozen.iter().map(|place| {
+        json!({
+            "path": place.path.to_string_lossy(),
+            "seconds": place.time.as_secs_f64(),
+            "thawed_early": place.thawed_early,
+        })
+    });
+    let frozen: Vec<Value> = frozen.collect();
     value["consistent"] = json!({
         "subvolume_snapshots": report.stillness.snapshots,
         "read_only": report.stillness.read_only,
+        "frozen": frozen,
         "live": live,
     });
     value
 }
 
-pub fn survey_json(report: &Report) -> Value {
+pub fn survey_json(report: &Report, level: &Level) -> Value {
     json!({
         "files": report.files,
         "directories": report.directories,
@@ -124,6 +149,8 @@ pub fn survey_json(report: &Report) -> Value {
         "other_entries": report.others,
         "content_bytes": report.content_bytes,
         "changed": report.changed,
+        "level": level.value,
+        "level_reason": level.reason,
         "skipped": {
             "excluded": report.skipped.excluded,
             "other_file_systems": report.skipped.other_file_systems,

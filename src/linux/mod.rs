@@ -1,8 +1,10 @@
-//! System calls that std does not have: creating and removing beneath a directory, attributes, holes, locks, mounts.
+//! System calls that std does not have: creating and removing beneath a directory, attributes, holes, locks, mounts,
+//! freezing.
 
 pub mod attributes;
 pub mod beneath;
 pub mod fiemap;
+pub mod freeze;
 pub mod holes;
 pub mod lock;
 pub mod mounts;

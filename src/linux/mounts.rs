@@ -43,7 +43,7 @@ fn parse(line: &[u8]) -> Option<Mount> {
 }
 
 /// Spaces and the like are written as octal numbers: "\040".
-fn unescape(text: &[u8]) -> Vec<u8> {
+pub fn unescape(text: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(text.len());
     let mut rest = text;
     while let Some((&byte, after)) = rest.split_first() {

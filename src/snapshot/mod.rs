@@ -9,6 +9,7 @@
 mod area;
 mod budget;
 mod compress;
+mod freeze;
 mod item;
 mod large;
 mod pipeline;
@@ -30,6 +31,8 @@ use crate::error::{Error, Kind, Result};
 use crate::format::Attributes;
 use crate::format::archive_writer::WriterOptions;
 use crate::store::{ArchiveSink, MAX_UPLOAD_PARTS, upload_part_size};
+pub use compress::measure_level;
+pub use freeze::{Freeze, FrozenPlace};
 pub use preset::{HOST, Preset};
 use selection::Selection;
 use still::Still;
@@ -66,6 +69,8 @@ pub struct SnapshotOptions {
     pub hard_links: HardLinks,
     /// Whether subvolume snapshots are archived in place of what is in use.
     pub consistent: Consistent,
+    /// Freeze the file systems that no subvolume snapshot can be made of (not with [`Consistent::Off`]).
+    pub freeze: Option<Freeze>,
     /// Patterns that come before those of `exclude`.
     pub preset: Option<Preset>,
     /// Patterns as in a .gitignore file, on the path relative to the source; the last one that matches counts.
@@ -74,6 +79,8 @@ pub struct SnapshotOptions {
     pub include: Vec<String>,
     /// Only these paths, relative to the one source, with all below them.
     pub files_from: Option<Vec<PathBuf>>,
+    /// Keep the paths of the sources, and the directories above them.
+    pub relative: bool,
     /// Do not go down into other file systems (also BTRFS subvolumes): they become empty directories.
     pub one_file_system: bool,
     /// Device and inode of the archive itself, which may lie within the source.
@@ -92,10 +99,12 @@ impl Default for SnapshotOptions {
             archive_id: [0; 16],
             hard_links: HardLinks::Keep,
             consistent: Consistent::Auto,
+            freeze: None,
             preset: None,
             exclude: Vec::new(),
             include: Vec::new(),
             files_from: None,
+            relative: false,
             one_file_system: true,
             archive_inode: None,
             interrupt: Arc::default(),
@@ -212,7 +221,7 @@ pub fn run(
         check_part_size(size)?;
     }
     let mut events = Events::new(options, &mut listener);
-    let mut still = Still::new(options.consistent);
+    let mut still = Still::new(options.consistent, options.freeze.clone());
     let result = archive(options, paths, make_sink, &mut still, &mut events);
     // Whatever came of it; what cannot be deleted now does not make a good archive bad.
     let (stillness, released) = still.release();
@@ -235,6 +244,8 @@ fn archive(
     let sink = make_sink(part_size)?;
     let mut writer = write::Writer::new(writer_options, sink, &walked.sources, options)?;
     pipeline::run(options, &walked.sources, &walked, &mut |outcome| writer.put(outcome, events))?;
+    // All is read: the end of an upload may take a while.
+    still.thaw()?;
     let report = writer.finish(events)?;
     Ok(Report { archive_id: options.archive_id, part_size, ..report })
 }
@@ -242,7 +253,7 @@ fn archive(
 /// What [`run`] would archive; nothing is read but directories, nothing is written, and no subvolume snapshot made.
 pub fn survey(options: &SnapshotOptions, paths: &[PathBuf], mut listener: impl FnMut(Event<'_>)) -> Result<Report> {
     let mut events = Events::new(options, &mut listener);
-    let (walked, _) = find(options, paths, &mut Still::new(Consistent::Off), &mut events)?;
+    let (walked, _) = find(options, paths, &mut Still::new(Consistent::Off, None), &mut events)?;
     let report = walked.count(options.hard_links)?;
     Ok(Report { skipped: events.skipped, changed: events.changed, ..report })
 }
@@ -254,7 +265,7 @@ fn find(
     events: &mut Events<'_>,
 ) -> Result<(walk::Walked, Option<Attributes>)> {
     let selection = Selection::new(options)?;
-    let sources = sources::place(paths, still)?;
+    let sources = sources::place(paths, options.relative, still)?;
     if options.files_from.is_some() && sources.root.is_none() {
         return Err(Error::new(Kind::Usage, "--files-from goes with one SOURCE, a directory"));
     }

@@ -5,6 +5,8 @@ use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
+use crate::linux::mounts::unescape;
+
 /// Lists of patterns that have a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Preset {
@@ -82,6 +84,6 @@ pub fn swap_files() -> Vec<(u64, u64)> {
     let Ok(text) = fs::read("/proc/swaps") else { return Vec::new() };
     let lines = text.split(|&byte| byte == b'\n').skip(1);
     let files = lines.filter_map(|line| line.split(|&byte| byte == b' ').next()).filter(|path| !path.is_empty());
-    let found = files.map(|path| PathBuf::from(std::ffi::OsString::from_vec(path.to_vec())));
+    let found = files.map(|path| PathBuf::from(std::ffi::OsString::from_vec(unescape(path))));
     found.filter_map(|path| fs::metadata(path).ok()).filter(|m| m.is_file()).map(|m| (m.dev(), m.ino())).collect()
 }

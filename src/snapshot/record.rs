@@ -106,13 +106,25 @@ pub struct Source {
     pub name: Vec<u8>,
     /// Its place in the SOURCE that the user gave.
     pub prefix: PathBuf,
+    /// Named by the user, not met in the walk.
+    pub is_given: bool,
+    /// A directory that leads to another source: nothing below it belongs to this one.
+    pub only_itself: bool,
     /// Set if `base` is in a snapshot.
     pub still: Option<StillTree>,
 }
 
 impl Source {
     pub fn new(path: &Path, name: Vec<u8>) -> Source {
-        Source { base: path.to_owned(), shown: path.to_owned(), name, prefix: PathBuf::new(), still: None }
+        Source {
+            base: path.to_owned(),
+            shown: path.to_owned(),
+            name,
+            prefix: PathBuf::new(),
+            is_given: true,
+            only_itself: false,
+            still: None,
+        }
     }
 
     /// What lies at `path` in this one, as the user knows it.
@@ -123,7 +135,8 @@ impl Source {
         }
         name.extend_from_slice(path.as_os_str().as_bytes());
         let shown = self.shown.join(path);
-        Source { base: shown.clone(), shown, name, prefix: self.prefix.join(path), still: None }
+        let prefix = self.prefix.join(path);
+        Source { base: shown.clone(), prefix, is_given: false, ..Source::new(&shown, name) }
     }
 }
 

@@ -44,9 +44,8 @@ impl Selection {
         let lines = lines.chain(options.exclude.iter().map(|line| ("--exclude", line.as_str())));
         let include = options.include.iter().map(|line| ("--include", line.as_str()));
         let mut identities = HashMap::new();
-        if options.preset == Some(Preset::Host) {
-            identities.extend(swap_files().into_iter().map(|file| (file, "is a swap file in use")));
-        }
+        // Gigabytes of memory that was paged out, of this boot: of no use to anybody, and a secret.
+        identities.extend(swap_files().into_iter().map(|file| (file, "is a swap file in use")));
         identities.extend(options.archive_inode.map(|file| (file, "is the archive that is being written")));
         Ok(Selection {
             exclude: patterns(lines)?,

@@ -1,4 +1,5 @@
-//! Reads a tree as it was at one moment: from read-only snapshots of the BTRFS subvolumes that it is in.
+//! Reads a tree as it was at one moment: from read-only snapshots of the BTRFS subvolumes that it is in, or
+//! from a frozen file system.
 
 use std::collections::{HashMap, HashSet};
 use std::fs::{self, File, OpenOptions};
@@ -13,6 +14,7 @@ use nix::libc;
 use nix::sys::statfs::{BTRFS_SUPER_MAGIC, fstatfs};
 
 use super::area::Area;
+use super::freeze::{Freeze, Freezer, FrozenPlace};
 use super::record::{Source, StillTree};
 use crate::btrfs::subvolume::{SubvolumeId, path_in_subvolume, subvolume_of};
 use crate::error::{Error, Kind, Result};
@@ -31,6 +33,15 @@ pub enum Consistent {
     Off,
 }
 
+/// Where a source is read.
+enum Place {
+    /// Where it is: nothing can change there.
+    ReadOnly,
+    /// Where it is: nothing can be written there for a while.
+    Frozen,
+    Snapshot(PathBuf, StillTree),
+}
+
 /// What was used.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Stillness {
@@ -38,13 +49,24 @@ pub struct Stillness {
     pub snapshots: u64,
     /// Places that are read-only anyway.
     pub read_only: u64,
+    /// File systems that nobody could write to meanwhile.
+    pub frozen: Vec<FrozenPlace>,
     /// Places that were read as they were, and why.
     pub live: Vec<(PathBuf, String)>,
 }
 
-/// The subvolume snapshots of a run. They are deleted when it is dropped, or by the next run after a SIGKILL.
+impl Stillness {
+    /// Whether something that was frozen was thawed before all was read.
+    pub fn thawed_early(&self) -> bool {
+        self.frozen.iter().any(|place| place.thawed_early.is_some())
+    }
+}
+
+/// The subvolume snapshots of a run. They are deleted when it is dropped, or by the next run after a SIGKILL. What is
+/// frozen is thawed in both cases.
 pub struct Still {
     mode: Consistent,
+    freezer: Option<Freezer>,
     areas: HashMap<[u8; 16], Area>,
     /// Where the snapshot of a subvolume is, or why there is none.
     taken: HashMap<SubvolumeId, std::result::Result<PathBuf, (Kind, String)>>,
@@ -53,9 +75,10 @@ pub struct Still {
 }
 
 impl Still {
-    pub fn new(mode: Consistent) -> Still {
+    pub fn new(mode: Consistent, freeze: Option<Freeze>) -> Still {
         Still {
             mode,
+            freezer: freeze.map(Freezer::new),
             areas: HashMap::new(),
             taken: HashMap::new(),
             mounts: Vec::new(),
@@ -69,13 +92,18 @@ impl Still {
             return Ok(());
         }
         match self.find(&source.shown, follow) {
-            Ok(None) => self.stillness.read_only += 1,
-            Ok(Some((base, tree))) => {
+            Ok(Place::Frozen) => {}
+            Ok(Place::ReadOnly) => self.stillness.read_only += 1,
+            Ok(Place::Snapshot(base, tree)) => {
                 source.base = base;
                 source.still = Some(tree);
             }
             // Gone: whoever looks next says so.
             Err(error) if error.kind() == Kind::NotFound && fs::symlink_metadata(&source.shown).is_err() => {}
+            // To freeze was asked for; what is met on the way need not be of a kind that can be frozen.
+            Err(error) if self.freezer.is_some() && source.is_given => {
+                return Err(error.context(source.shown.display()));
+            }
             Err(error) if self.mode == Consistent::Require => {
                 return Err(error.context(format!("{}: no subvolume snapshot", source.shown.display())));
             }
@@ -84,8 +112,7 @@ impl Still {
         Ok(())
     }
 
-    /// None where nothing can change.
-    fn find(&mut self, live: &Path, follow: bool) -> Result<Option<(PathBuf, StillTree)>> {
+    fn find(&mut self, live: &Path, follow: bool) -> Result<Place> {
         let failed = |e| Error::io("look at it", e);
         let metadata = if follow { fs::metadata(live) } else { fs::symlink_metadata(live) }.map_err(failed)?;
         let (directory, name) = match live.file_name() {
@@ -96,7 +123,13 @@ impl Still {
         let directory = directory.map_err(failed)?;
         let type_of = retry(|| fstatfs(&directory)).map_err(|e| failed(e.into()))?.filesystem_type();
         if type_of != BTRFS_SUPER_MAGIC {
-            return Err(Error::new(Kind::Unsupported, "not on BTRFS"));
+            if self.freezer.is_some() && self.is_read_only_file_system(&directory).map_err(failed)? {
+                return Ok(Place::ReadOnly);
+            }
+            return match &mut self.freezer {
+                None => Err(Error::new(Kind::Unsupported, "not on BTRFS")),
+                Some(freezer) => freezer.freeze(&directory, live).map(|()| Place::Frozen),
+            };
         }
         let of_directory = directory.metadata().map_err(failed)?;
         if of_directory.dev() != metadata.dev() {
@@ -104,7 +137,7 @@ impl Still {
         }
         let (id, is_read_only) = subvolume_of(directory.as_fd()).map_err(failed)?;
         if is_read_only || self.is_read_only_file_system(&directory).map_err(failed)? {
-            return Ok(None);
+            return Ok(Place::ReadOnly);
         }
         let root = self.snapshot_of(id, &directory)?;
         let inner = path_in_subvolume(directory.as_fd(), of_directory.ino()).map_err(failed)?;
@@ -113,7 +146,7 @@ impl Still {
             return Err(Error::new(Kind::SourceChanged, "moved while the snapshot was made"));
         }
         let mounts = if metadata.is_dir() { self.mounts_below(&directory).map_err(failed)? } else { HashSet::new() };
-        Ok(Some((base, StillTree { device: of_directory.dev(), mounts: Arc::new(mounts) })))
+        Ok(Place::Snapshot(base, StillTree { device: of_directory.dev(), mounts: Arc::new(mounts) }))
     }
 
     fn snapshot_of(&mut self, id: SubvolumeId, directory: &File) -> Result<PathBuf> {
@@ -158,9 +191,17 @@ impl Still {
         Ok(&self.mounts)
     }
 
-    /// Deletes the snapshots and says what was used; the error is one of deleting.
+    /// Ends what is frozen, once everything was read.
+    pub fn thaw(&mut self) -> Result<()> {
+        if let Some(freezer) = &mut self.freezer {
+            self.stillness.frozen.extend(freezer.thaw()?);
+        }
+        Ok(())
+    }
+
+    /// Thaws, deletes the snapshots and says what was used; the error is one of the two.
     pub fn release(mut self) -> (Stillness, Result<()>) {
-        let mut result = Ok(());
+        let mut result = self.thaw();
         for area in self.areas.values_mut() {
             if let Err(error) = area.release() {
                 let what = "delete the subvolume snapshots of this run (the next run will try again)";

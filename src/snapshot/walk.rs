@@ -143,7 +143,8 @@ impl Walker<'_, '_> {
         let Some(metadata) = self.look(&source, Path::new(""), look)? else { return Ok(()) };
         let device = metadata.dev();
         let mut levels = Vec::new();
-        if is_root || self.found(place, Path::new(""), &metadata)? {
+        let goes_down = is_root || self.found(place, Path::new(""), &metadata)?;
+        if goes_down && !source.only_itself {
             levels.extend(self.list(&source, PathBuf::new())?);
         }
         while let Some(level) = levels.last_mut() {

@@ -11,6 +11,7 @@
 
 pub mod facts;
 pub mod instance_types;
+pub mod level;
 pub mod policy;
 pub mod settings;
 

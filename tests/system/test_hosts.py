@@ -117,7 +117,7 @@ def test_same_bytes(name: str, whole: bool, still: Path, tmp: Path):
         done = snapshot(paths[-1], tmp / mode, "--consistent", mode, *flags, *paths[:-1])
         found = summary(done)["consistent"]
         if mode == "off":
-            assert found == {"subvolume_snapshots": 0, "read_only": 0, "live": []}
+            assert found == {"subvolume_snapshots": 0, "read_only": 0, "frozen": [], "live": []}
         elif not whole:
             assert (found["subvolume_snapshots"], found["live"]) == (subvolumes_of, []), found
     assert (tmp / "off").read_bytes() == (tmp / "auto").read_bytes()
@@ -297,7 +297,7 @@ def test_what_is_read_only_holds_still(live: Path, tmp: Path, volume: Callable[.
     (live / "s/f").write_bytes(b"x")
     run("btrfs", "subvolume", "snapshot", "-r", live / "s", live / "r")
     done = snapshot(live / "r", tmp / "a", "--consistent", "require", "--json")
-    assert summary(done)["consistent"] == {"subvolume_snapshots": 0, "read_only": 1, "live": []}
+    assert summary(done)["consistent"] == {"subvolume_snapshots": 0, "read_only": 1, "frozen": [], "live": []}
     v = volume(gib=1)
     (v.path / "f").write_bytes(b"x")
     v.remount("ro")
@@ -424,3 +424,111 @@ def test_json_beside_a_pipe(tmp: Path):
     with open(tmp / "out", "wb") as out:
         done = burst("snapshot", "--json", tmp / "f", "-", stdout=out)
     assert json.loads(done.err)["archive_bytes"] == (tmp / "out").stat().st_size
+
+
+def test_relative(tmp: Path, target: Path):
+    """The path is the name, and the directories above come along with what they are."""
+    root = tmp / "t"
+    for name in ("etc/ssh/config", "etc/other", "srv/data/x/f", "srv/data/g", "home/u/skip.o"):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(name.encode())
+    (root / "short").symlink_to("srv/data")
+    os.chmod(root / "etc", 0o751)
+    os.setxattr(root / "srv", "user.x", b"of srv")
+    os.utime(root / "etc", ns=(1, 1_500_000_000_987_654_321))
+    given = [f"{root}/./etc/ssh", f"{root}/srv/./data/x/", f"{root}/./short/g", f"{root}/./home"]
+    patterns = ["--exclude", "/home/u/*.o"]
+    burst("snapshot", "--relative", *patterns, *given, tmp / "out")
+    found = names(tmp / "out")
+    assert found == {"etc", "etc/ssh", "etc/ssh/config", "data", "data/x", "data/x/f", "short", "short/g"} | {
+        "home",
+        "home/u",
+    }
+    burst("restore", tmp / "out", target)
+    assert (target / "etc").stat().st_mode & 0o777 == 0o751
+    assert (target / "etc").stat().st_mtime_ns == 1_500_000_000_987_654_321
+    assert (target / "short/g").read_bytes() == b"srv/data/g"
+    burst("snapshot", "--relative", root / "srv/data/x", tmp / "full")
+    assert f"{str(root)[1:]}/srv/data/x/f" in names(tmp / "full")
+    done = burst("snapshot", "--relative", root / "etc", root / "etc/ssh", tmp / "none", code=2)
+    assert "lies within another source" in done.err
+    burst("snapshot", "--relative", root / "etc/../srv", tmp / "none", code=2)
+    assert not (tmp / "none").exists()
+
+
+def test_swap_in_use(volume: Callable[..., Volume], tmp: Path):
+    """Is left out, and said to be, whatever its name is and without a preset."""
+    path = volume(gib=1, kind="ext4").path
+    (path / "f").write_bytes(b"x")
+    for name in ("paged out", "not-in-use"):
+        (path / name).write_bytes(bytes(MIB))
+        (path / name).chmod(0o600)
+        run("mkswap", path / name)
+    run("swapon", "--priority", "0", path / "paged out")
+    try:
+        done = snapshot(path, tmp / "out", "--exclude", "lost+found")
+    finally:
+        run("swapoff", path / "paged out")
+    assert "paged out is a swap file in use" in done.err
+    assert "1 archive or swap file" in done.err
+    assert names(tmp / "out") == {"f", "not-in-use"}
+
+
+def test_level_auto(tmp: Path, s3s):
+    """Says what it chose and why; a slow network gets small archives, a fast one fast compression."""
+    root = tmp / "t"
+    root.mkdir()
+    (root / "f").write_bytes(prose(MIB))
+    where = f"s3://{s3s.bucket}/level.zip"
+    chosen = {}
+    for speed in ("0.001", "10000"):
+        flags = ["--level", "auto", "--network-gbps", speed]
+        told = summary(burst("snapshot", "--dry-run", "--json", *flags, root, where, env=s3s.environment))
+        assert "CPUs compress" in told["level_reason"]
+        chosen[speed] = told["level"]
+    assert chosen["0.001"] == 9 and chosen["10000"] < 3, chosen
+    done = burst("snapshot", *flags, root, where, env=s3s.environment)
+    assert "the CPUs are the limit" in done.err
+    assert "level 3: the default" in snapshot(root, tmp / "file", "--level", "auto").err
+    made = summary(snapshot(root, tmp / "file", "--overwrite", "--json", "--level", "7"))
+    assert (made["level"], made["level_reason"]) == (7, None)
+
+
+def test_progress_on_a_terminal(tmp: Path):
+    """How far it is, and how long it will take."""
+    root = tmp / "t"
+    root.mkdir()
+    for n in range(4):
+        (root / str(n)).write_bytes(noise(24 * MIB, n))
+    ours, theirs = os.openpty()
+    out, into = os.pipe()
+    process = subprocess.Popen([program(), "snapshot", str(root), "-"], stdout=into, stderr=theirs)
+    os.close(theirs)
+    os.close(into)
+    seen = bytearray()
+
+    def listen() -> None:
+        # The end of a terminal is an error.
+        while (read := read_or_end(ours)) and len(seen) < 1 << 20:
+            seen.extend(read)
+
+    listener = threading.Thread(target=listen)
+    listener.start()
+    os.read(out, 1)
+    until(lambda: b" left" in seen)
+    while os.read(out, MIB):
+        pass
+    assert process.wait(PATIENCE) == 0
+    listener.join()
+    os.close(ours)
+    os.close(out)
+    said = seen.decode(errors="replace")
+    assert "of 96.00 MiB" in said, said[-2000:]
+    assert "% " in said and "4 files" in said
+
+
+def read_or_end(terminal: int) -> bytes:
+    try:
+        return os.read(terminal, 4096)
+    except OSError:
+        return b""
