@@ -15,6 +15,7 @@ mod signals;
 mod snapshot;
 mod snapshot_summary;
 mod spent;
+mod start_jitter;
 mod status;
 mod verify;
 mod volume;
