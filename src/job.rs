@@ -63,6 +63,20 @@ pub struct Options {
     pub ca_bundle: Option<PathBuf>,
     #[serde(default)]
     pub no_sign_request: bool,
+    pub start_jitter_seconds: Option<u64>,
+    #[serde(default)]
+    pub acl: Acl,
+}
+
+/// What ACLs are that the file system of the target refuses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Acl {
+    /// An error.
+    #[default]
+    Require,
+    /// Left out; the report tells how many.
+    Warn,
 }
 
 /// Who shall own the root of what is restored.
@@ -164,6 +178,9 @@ impl Job {
         if o.memory_mib == Some(0) {
             return Err(key("options.memory_mib", "at least 1"));
         }
+        if o.start_jitter_seconds.is_some_and(|seconds| seconds > 24 * 3600) {
+            return Err(key("options.start_jitter_seconds", "at most 86400, a day"));
+        }
         if o.profile.is_some() && o.no_sign_request {
             return Err(key("options.no_sign_request", "does not go with options.profile"));
         }
@@ -241,7 +258,7 @@ mod tests {
             "wait_seconds": 300, "label": "data", "mount_options": "noatime,compress=zstd:1", "sink": "mount",
             "owner": "root:root", "options": {"region": "eu-west-1", "endpoint_url": "http://127.0.0.1:9000",
             "profile": "p", "in_flight": 16, "memory_mib": 512, "paths": ["a/b"], "ca_bundle": "/etc/ca.pem",
-            "no_sign_request": false}})
+            "no_sign_request": false, "start_jitter_seconds": 30, "acl": "warn"}})
     }
 
     fn parse(value: &Value) -> Result<Job> {
@@ -317,6 +334,10 @@ mod tests {
             ("ca_bundle", json!("ca.pem")),
             ("no_sign_request", json!("yes")),
             ("no_sign_request", json!(true)),
+            ("start_jitter_seconds", json!(-1)),
+            ("start_jitter_seconds", json!("5m")),
+            ("start_jitter_seconds", json!(86_401)),
+            ("acl", json!("drop")),
             ("unknown", json!(1)),
         ];
         for (name, value) in bad {

@@ -19,6 +19,7 @@ mod signals;
 mod snapshot;
 mod snapshot_summary;
 mod spent;
+mod start_jitter;
 mod status;
 mod timeline;
 mod upload_args;

@@ -14,9 +14,12 @@ use super::output::{bytes, count, rate, versioned};
 use super::pipeline_args::PipelineArgs;
 use super::s3_args::S3Args;
 use super::spent::Took;
+use super::start_jitter;
 use super::timeline::{Caption, Picture, Recorder};
+use super::volume::parse_duration;
 use super::watch::{Watch, WatchArgs};
 use crate::error::{Error, Kind, Result};
+use crate::job::Acl;
 use crate::restore::{Archive, Destination, Report, RestoreOptions, image, restore, restore_stream};
 use crate::store::{Location, open_source, open_source_or_spool};
 use crate::volume::mount::mount;
@@ -72,6 +75,14 @@ pub struct RestoreArgs {
     /// Time between two checkpoints: so much has to be done again after a crash
     #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds, conflicts_with = "device")]
     checkpoint: Duration,
+    /// Wait a random time, up to this long, before the first request: 30, 30s, 5m or 1h
+    ///
+    /// For fleets: instances that boot together do not ask together. The time is another one at each run.
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "0")]
+    start_jitter: Duration,
+    /// ACLs that the file system of the target refuses: an error, or a warning with their number
+    #[arg(long, value_name = "HOW", value_enum, default_value = "require", conflicts_with = "device")]
+    acl: Acl,
     /// Print the report as one JSON object on standard output
     #[arg(long)]
     json: bool,
@@ -173,8 +184,10 @@ fn perform_mounted(args: RestoreArgs, watch: &mut Watch) -> Result<serde_json::V
         no_encoded_writes: args.no_encoded_writes,
         restart: args.restart,
         checkpoint: Some(args.checkpoint),
+        warn_of_acls: args.acl == Acl::Warn,
     };
     let stop = args.pipeline.stop_flag()?;
+    start_jitter::wait(args.start_jitter, args.watch.quiet, &stop)?;
     // Files get the mode they are created with, whatever this process was started with.
     nix::sys::stat::umask(nix::sys::stat::Mode::empty());
     let report = if matches!(location, Location::Stdio) {
@@ -214,6 +227,7 @@ fn perform_device(args: RestoreArgs, watch: &mut Watch) -> Result<serde_json::Va
     let tuned = args.pipeline.tuned(devices.first().map(PathBuf::as_path))?;
     let options = args.image.options(tuned.options(&mut s3));
     let stop = args.pipeline.stop_flag()?;
+    start_jitter::wait(args.start_jitter, args.watch.quiet, &stop)?;
     let archive = Archive::open(open_source_or_spool(&location, &s3)?)?;
     watch.archive(&archive);
     let report = image(&archive, Destination::Devices(&devices), &options, &watch.events, &stop)?;

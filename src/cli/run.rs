@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::volume::{RootArgs, prepared_json, prepared_text, tagged_volumes};
 use super::{restore, signals};
 use crate::error::{Error, Kind, Result};
-use crate::job::{Job, Owner, Sink, WAIT_SECONDS};
+use crate::job::{Acl, Job, Owner, Sink, WAIT_SECONDS};
 use crate::restore::{Status, check_stop, status};
 use crate::store::Location;
 use crate::volume::content::{new_uuid, show_uuid};
@@ -177,6 +177,7 @@ fn restored(job: &Job, args: &RunArgs, flags: &[OsString], target: Option<&Path>
     flag("profile", o.profile.clone());
     flag("in-flight", o.in_flight.map(|n| n.to_string()));
     flag("memory", o.memory_mib.map(|n| n.to_string()));
+    flag("start-jitter", o.start_jitter_seconds.map(|n| n.to_string()));
     for path in &o.paths {
         flag("path", Some(path.clone()));
     }
@@ -185,6 +186,10 @@ fn restored(job: &Job, args: &RunArgs, flags: &[OsString], target: Option<&Path>
     }
     if o.no_sign_request {
         arguments.push("--no-sign-request".into());
+    }
+    // What is written onto a device takes them all.
+    if o.acl == Acl::Warn && target.is_some() {
+        arguments.push("--acl=warn".into());
     }
     if args.quiet || args.json {
         arguments.push("--quiet".into());

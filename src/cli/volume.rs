@@ -318,7 +318,7 @@ fn status(args: &StatusArgs) -> Result<()> {
 }
 
 /// Seconds, or a number with s, m or h.
-fn parse_duration(text: &str) -> std::result::Result<Duration, String> {
+pub fn parse_duration(text: &str) -> std::result::Result<Duration, String> {
     let (digits, unit) = match text.find(|c: char| !c.is_ascii_digit()) {
         Some(at) => text.split_at(at),
         None => (text, "s"),

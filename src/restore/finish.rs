@@ -11,6 +11,7 @@ use crate::format::{Attributes, Xattr};
 use crate::linux::{attributes, is_errno};
 
 const CAPABILITY: &[u8] = b"security.capability";
+const ACL: &[u8] = b"system.posix_acl_";
 
 /// What this process may do, and what new files get without being told.
 #[derive(Debug, Clone, Copy)]
@@ -20,12 +21,15 @@ pub struct Privileges {
     gid: u32,
     /// New files may get another group than `gid`, or an ACL.
     inherits: bool,
+    /// ACLs that the file system refuses are a notice, no error.
+    warn_of_acls: bool,
 }
 
 impl Privileges {
-    pub fn of_this_process(inherits: bool) -> Self {
+    pub fn of_this_process(inherits: bool, warn_of_acls: bool) -> Self {
         let uid = nix::unistd::geteuid();
-        Privileges { is_root: uid.is_root(), uid: uid.as_raw(), gid: nix::unistd::getegid().as_raw(), inherits }
+        let gid = nix::unistd::getegid().as_raw();
+        Privileges { is_root: uid.is_root(), uid: uid.as_raw(), gid, inherits, warn_of_acls }
     }
 
     pub fn is_root(&self) -> bool {
@@ -110,6 +114,14 @@ fn xattr(result: io::Result<()>, name: &[u8], privileges: &Privileges, counters:
             let class = name.split(|&b| b == b'.').next().unwrap_or_default();
             counters.notice(&format!("extended attribute {}.* not restored: {e}", class.escape_ascii()));
             Ok(())
+        }
+        Err(e) if name.starts_with(ACL) && is_errno(&e, &[Errno::EOPNOTSUPP]) => {
+            if privileges.warn_of_acls {
+                counters.notice("ACL not restored: the file system takes none");
+                return Ok(());
+            }
+            let message = "the file system takes no ACLs (mounted with noacl?); --acl warn restores without them";
+            Err(io::Error::new(io::ErrorKind::Unsupported, message))
         }
         Err(e) => {
             let message = format!("set the extended attribute {}: {e}", name.escape_ascii());

@@ -74,6 +74,8 @@ pub struct RestoreOptions {
     pub restart: bool,
     /// Time between two checkpoints; None = 10 s.
     pub checkpoint: Option<Duration>,
+    /// ACLs that the file system refuses are a notice, no error.
+    pub warn_of_acls: bool,
 }
 
 /// Restores an archive into `target`, reading its parts by range. Continues an unfinished restore of the same archive

@@ -107,7 +107,7 @@ impl<'a> MountedSink<'a> {
         Ok(MountedSink {
             target,
             archive,
-            privileges: Privileges::of_this_process(target.inherits()),
+            privileges: Privileges::of_this_process(target.inherits(), options.warn_of_acls),
             sector,
             not_encoded,
             files: FileTable::default(),

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -12,7 +13,7 @@ ROOT = HERE.parents[1]
 SUITE = "bookworm"
 PACKAGES = (
     "linux-image-cloud-amd64,systemd-sysv,udev,dbus,cloud-init,netplan.io,isc-dhcp-client,btrfs-progs,e2fsprogs,"
-    "iproute2,kmod,ca-certificates,util-linux-extra"
+    "iproute2,kmod,ca-certificates,util-linux-extra,openssh-server,sudo"
 )
 RECIPE = [
     "mmdebstrap",
@@ -24,6 +25,7 @@ RECIPE = [
     *(f"--dpkgopt=path-exclude=/usr/share/{d}/*" for d in ("man", "doc", "locale")),
     SUITE,
 ]
+IDLE = ("apt-daily.timer", "apt-daily-upgrade.timer", "dpkg-db-backup.timer", "e2scrub_reap.service", "fstrim.timer")
 CONFIGURATION = """\
 datasource_list: [Ec2]
 locale: false
@@ -41,6 +43,8 @@ def run(*command: object) -> None:
 
 def system() -> Path:
     """The tree as Debian makes it, as a tar file; kept."""
+    for program in ("mmdebstrap", "qemu-system-x86_64", "mke2fs"):
+        assert shutil.which(program), f"{program} is not installed: run tests/setup"
     kept = Path(os.environ["BURST_TOOLS"]) / "chroots"
     kept.mkdir(parents=True, exist_ok=True)
     made = kept / f"boot-{hashlib.sha256(repr(RECIPE).encode()).hexdigest()[:16]}.tar"
@@ -52,25 +56,37 @@ def system() -> Path:
     return made
 
 
-def build(work: Path) -> tuple[Path, Path, Path]:
-    """Disk, kernel and initial ramdisk."""
-    tree = work / "tree"
-    tree.mkdir()
-    run("tar", "--numeric-owner", "--xattrs", "-xf", system(), "-C", tree)
+def install(tree: Path) -> None:
     shutil.copy(os.environ["BURST"], tree / "usr/local/bin/burst")
     (tree / "usr/local/bin/burst").chmod(0o755)
     run("python3", "-B", ROOT / "cloud-init/install.py", "install", "--root", tree)
+
+
+def build(work: Path, provision: Callable[[Path, Path, Path], None] | None = None) -> tuple[Path, Path, Path]:
+    """Disk, kernel and initial ramdisk. `provision` makes a tree with the program from one without, in a directory."""
+    debian, tree = work / "debian", work / "tree"
+    debian.mkdir()
+    run("tar", "--numeric-owner", "--xattrs", "-xf", system(), "-C", debian)
+    if provision:
+        provision(debian, work, tree)
+        shutil.rmtree(debian)
+    else:
+        install(debian)
+        debian.rename(tree)
     (tree / "etc/cloud/cloud.cfg.d/50_test.cfg").write_text(CONFIGURATION)
     (tree / "etc/fstab").write_text("LABEL=root / ext4 defaults 0 1\n")
     (tree / "etc/machine-id").write_text("")
-    shutil.copy(HERE / "guest/attach-disks", tree / "usr/local/sbin")
-    shutil.copy(HERE / "guest/report.py", tree / "usr/local/sbin")
-    for unit, by in (("test-attach", "multi-user"), ("test-report", "cloud-init")):
+    for program in ("attach-disks", "report.py", "watch.py"):
+        shutil.copy(HERE / "guest" / program, tree / "usr/local/sbin")
+    for unit, by in (("test-attach", "multi-user"), ("test-watch", "multi-user"), ("test-report", "cloud-init")):
         shutil.copy(HERE / f"guest/{unit}.service", tree / "etc/systemd/system")
         wants = tree / f"etc/systemd/system/{by}.target.wants"
         wants.mkdir(exist_ok=True)
         (wants / f"{unit}.service").symlink_to(f"/etc/systemd/system/{unit}.service")
-    disk = work / "base.ext4"
+    # What has no business here takes time all the same.
+    for unit in IDLE:
+        (tree / "etc/systemd/system" / unit).symlink_to("/dev/null")
+    disk = work / "root.raw"
     with open(disk, "wb") as f:
         f.truncate(2 << 30)
     run("mke2fs", "-q", "-t", "ext4", "-L", "root", "-d", tree, disk)

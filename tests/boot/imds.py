@@ -10,7 +10,7 @@ INSTANCE, MAC = "i-0b0057b0057b00570", "52:54:00:12:34:56"
 VERSIONS = ["2009-04-04", "2016-09-02", "2018-09-24", "2021-03-23", "latest"]
 
 
-def tree(user_data: str, key: str, secret: str, instance: str) -> dict:
+def tree(user_data: str | bytes, key: str, secret: str, instance: str) -> dict:
     role = {
         "Code": "Success",
         "Type": "AWS-HMAC",
@@ -43,7 +43,8 @@ def tree(user_data: str, key: str, secret: str, instance: str) -> dict:
         "local-ipv4": "10.0.2.15",
         "mac": MAC,
         "placement": {"availability-zone": "us-east-1a", "region": "us-east-1"},
-        "block-device-mapping": {"ami": "/dev/xvda", "root": "/dev/xvda", "ebs1": "sdf", "ephemeral0": "sdb"},
+        # Instance store that is NVMe is not in it. cloud-init would mount ephemeral0, and take /dev/vdb for it.
+        "block-device-mapping": {"ami": "/dev/xvda", "root": "/dev/xvda", "ebs1": "sdf"},
         "iam": {
             "info": json.dumps({"Code": "Success"}),
             "security-credentials": {"burst-role": json.dumps(role)},
@@ -58,7 +59,7 @@ def tree(user_data: str, key: str, secret: str, instance: str) -> dict:
 class Imds:
     """`asked` counts what was asked for with a token, by path; `refused` what was asked without."""
 
-    def __init__(self, user_data: str, key: str, secret: str, instance: str = INSTANCE):
+    def __init__(self, user_data: str | bytes, key: str, secret: str, instance: str = INSTANCE):
         self.tree = tree(user_data, key, secret, instance)
         self.asked: list[str] = []
         self.refused = 0
@@ -68,12 +69,13 @@ class Imds:
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
 
-            def answer(self, status: int, body: str = "") -> None:
+            def answer(self, status: int, body: str | bytes = "") -> None:
+                body = body.encode() if isinstance(body, str) else body
                 self.send_response(status)
-                self.send_header("Content-Length", str(len(body.encode())))
+                self.send_header("Content-Length", str(len(body)))
                 self.send_header("Content-Type", "text/plain")
                 self.end_headers()
-                self.wfile.write(body.encode())
+                self.wfile.write(body)
 
             def do_PUT(self) -> None:
                 if self.path != "/latest/api/token" or not self.headers.get("X-aws-ec2-metadata-token-ttl-seconds"):
@@ -96,7 +98,7 @@ class Imds:
                     return self.answer(404)
                 if isinstance(node, dict):
                     node = "\n".join(k + "/" * isinstance(v, dict) for k, v in node.items())
-                self.answer(200, str(node))
+                self.answer(200, node)
 
             def log_message(self, *_: object) -> None:
                 pass

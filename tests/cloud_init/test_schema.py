@@ -27,6 +27,8 @@ GOOD = {
         "paths": ["a/b"],
         "ca_bundle": "/etc/ssl/ca.pem",
         "no_sign_request": True,
+        "start_jitter_seconds": 30,
+        "acl": "warn",
     },
 }
 VOLUME = {
@@ -73,6 +75,8 @@ BAD = [
     (only(options={"secret_access_key": "x"}), "burst.restores.0.options"),
     (only(options={"endpoint_url": "https://user:word@host"}), "burst.restores.0.options.endpoint_url"),
     (only(options={"in_flight": 0}), "burst.restores.0.options.in_flight"),
+    (only(options={"acl": "drop"}), "burst.restores.0.options.acl"),
+    (only(options={"start_jitter_seconds": 90000}), "burst.restores.0.options.start_jitter_seconds"),
     (only(options={"paths": [""]}), "burst.restores.0.options.paths.0"),
     (only(options={"ca_bundle": "ca.pem"}), "burst.restores.0.options.ca_bundle"),
     ({"restores": [GOOD], "defaults": {"source": "s3://b/k"}}, "burst.defaults"),

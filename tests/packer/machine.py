@@ -102,13 +102,13 @@ def die_with_parent():
 
 
 class Machine:
-    def __init__(self, directory: pathlib.Path):
+    def __init__(self, directory: pathlib.Path, debian: pathlib.Path | None = None):
         self.directory = directory
         (directory / "base").mkdir()
         command = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--propagation", "private"]
         self.log = open(directory / "log", "w+")
         self.process = subprocess.Popen(
-            [*command, "bash", "-c", START, "bash", directory / "base", tree()],
+            [*command, "bash", "-c", START, "bash", directory / "base", debian or tree()],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=self.log,

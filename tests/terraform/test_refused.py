@@ -96,6 +96,13 @@ CASES = [
     ("user-data", {"restores": restore(owner="a b:c")}, "Each owner must be"),
     ("user-data", {"restores": restore(options={"in_flight": 0})}, "in_flight and memory_mib must be"),
     ("user-data", {"restores": restore(options={"memory_mib": 0.5})}, "in_flight and memory_mib must be"),
+    ("user-data", {"restores": restore(options={"acl": "drop"})}, "acl must be"),
+    ("user-data", {"restores": restore(options={"start_jitter_seconds": -1})}, "start_jitter_seconds must be"),
+    (
+        "user-data",
+        {"restores": restore(), "defaults": {"options": {"start_jitter_seconds": 90000}}},
+        "defaults.options.start_jitter_seconds must be",
+    ),
     ("user-data", {"restores": restore(options={"endpoint_url": "ftp://a"})}, "endpoint_url must be"),
     ("user-data", {"restores": restore(options={"endpoint_url": "https://u:p@a/"})}, "endpoint_url must be"),
     ("user-data", {"restores": restore(options={"region": "Frankfurt"})}, "region must look like"),

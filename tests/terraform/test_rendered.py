@@ -35,6 +35,8 @@ OPTIONS = {
     "paths": list,
     "ca_bundle": str,
     "no_sign_request": bool,
+    "start_jitter_seconds": int,
+    "acl": str,
 }
 FULL = [
     restore(
@@ -55,6 +57,8 @@ FULL = [
             "memory_mib": 512,
             "ca_bundle": "/etc/ssl/own.pem",
             "no_sign_request": False,
+            "start_jitter_seconds": 60,
+            "acl": "warn",
         },
     )[0],
     # Text that YAML would take for something else.

@@ -238,6 +238,8 @@ def test_bad_jobs(made: Archives, job, loop, tmp: Path):
         "options.in_flight": {"in_flight": 0},
         "options.memory_mib": {"memory_mib": "1G"},
         "options.paths": {"paths": [1]},
+        "options.acl": {"acl": "drop"},
+        "options.start_jitter_seconds": {"start_jitter_seconds": 100000},
         "surce": "x",
     }
     for key, value in bad.items():

@@ -13,14 +13,16 @@ variable "restores" {
     required      = optional(bool)
     order         = optional(number)
     options = optional(object({
-      region          = optional(string)
-      endpoint_url    = optional(string)
-      profile         = optional(string)
-      in_flight       = optional(number)
-      memory_mib      = optional(number)
-      paths           = optional(list(string))
-      ca_bundle       = optional(string)
-      no_sign_request = optional(bool)
+      region               = optional(string)
+      endpoint_url         = optional(string)
+      profile              = optional(string)
+      in_flight            = optional(number)
+      memory_mib           = optional(number)
+      paths                = optional(list(string))
+      ca_bundle            = optional(string)
+      no_sign_request      = optional(bool)
+      start_jitter_seconds = optional(number)
+      acl                  = optional(string)
     }))
   }))
 
@@ -79,6 +81,18 @@ variable "restores" {
     error_message = "in_flight and memory_mib must be whole numbers, 1 or more."
   }
   validation {
+    condition = alltrue([for r in var.restores : try(r.options.start_jitter_seconds, null) == null ? true :
+      r.options.start_jitter_seconds >= 0 && r.options.start_jitter_seconds <= 86400 && floor(r.options.start_jitter_seconds) == r.options.start_jitter_seconds
+    ])
+    error_message = "start_jitter_seconds must be a whole number of seconds, 0 to 86400."
+  }
+  validation {
+    condition = alltrue([for r in concat([for r in var.restores : r.options], [var.defaults.options]) :
+      try(r.acl, null) == null ? true : contains(["require", "warn"], r.acl)
+    ])
+    error_message = "acl must be require or warn."
+  }
+  validation {
     condition     = alltrue([for r in var.restores : r.label == null ? true : can(regex("^[A-Za-z0-9_.:-]{1,255}$", r.label))])
     error_message = "Each label must be 1 to 255 letters, digits, dots, colons, dashes or underscores."
   }
@@ -125,14 +139,16 @@ variable "defaults" {
     owner         = optional(string)
     required      = optional(bool)
     options = optional(object({
-      region          = optional(string)
-      endpoint_url    = optional(string)
-      profile         = optional(string)
-      in_flight       = optional(number)
-      memory_mib      = optional(number)
-      paths           = optional(list(string))
-      ca_bundle       = optional(string)
-      no_sign_request = optional(bool)
+      region               = optional(string)
+      endpoint_url         = optional(string)
+      profile              = optional(string)
+      in_flight            = optional(number)
+      memory_mib           = optional(number)
+      paths                = optional(list(string))
+      ca_bundle            = optional(string)
+      no_sign_request      = optional(bool)
+      start_jitter_seconds = optional(number)
+      acl                  = optional(string)
     }))
   })
   default = {}
@@ -144,6 +160,13 @@ variable "defaults" {
   validation {
     condition     = var.defaults.sink == null ? true : contains(["mount", "device"], var.defaults.sink)
     error_message = "defaults.sink must be mount or device."
+  }
+  validation {
+    condition = try(var.defaults.options.start_jitter_seconds, null) == null ? true : (
+      var.defaults.options.start_jitter_seconds >= 0 && var.defaults.options.start_jitter_seconds <= 86400
+      && floor(var.defaults.options.start_jitter_seconds) == var.defaults.options.start_jitter_seconds
+    )
+    error_message = "defaults.options.start_jitter_seconds must be a whole number of seconds, 0 to 86400."
   }
 }
 

@@ -9,8 +9,9 @@ import subprocess
 import time
 from pathlib import Path
 
+MOUNTED, OTHER = ("/data", "/scratch", "/late"), "/none"
 LATE = ["vdd", "vol0aaaaaaaaaaaaaaaa", "Amazon Elastic Block Store"]
-WAIT = 120
+WAIT = 600
 
 
 def run(*command):
@@ -23,7 +24,10 @@ def digests(root):
     for path in sorted(Path(root).rglob("*")):
         st = path.lstat()
         what = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() and not path.is_symlink() else ""
-        out[str(path.relative_to(root))] = [st.st_mode, st.st_uid, st.st_gid, st.st_mtime_ns, what]
+        xattrs = {
+            n: os.getxattr(path, n, follow_symlinks=False).hex() for n in os.listxattr(path, follow_symlinks=False)
+        }
+        out[str(path.relative_to(root))] = [st.st_mode, st.st_nlink, st.st_uid, st.st_gid, st.st_mtime_ns, xattrs, what]
     return out
 
 
@@ -38,6 +42,20 @@ def extents(path):
     return [mapped, sum(bool(each & 8) for each in flags)]
 
 
+def runs():
+    """What `burst run --json` said to cloud-init at this boot, by path; and that of the unit."""
+    found = {}
+    for line in open("/var/log/cloud-init.log", errors="replace"):
+        # Each boot begins so.
+        if " running 'init-local' at " in line:
+            found = {}
+        start = line.find("{", line.find("[INFO]: burst: /"))
+        if "[INFO]: burst: /" in line:
+            said = json.loads(line[start:])
+            found[said["path"]] = said
+    return found
+
+
 def main():
     report = {"status": run("cloud-init", "status", "--long"), "uptime": Path("/proc/uptime").read_text().split()[0]}
     report["result"] = json.loads(Path("/run/cloud-init/result.json").read_text())["v1"]
@@ -50,15 +68,18 @@ def main():
                 break
             time.sleep(1)
         report["late"] = run("systemctl", "status", "--no-pager", "--full", "burst-restore@late.service")
-    report["trees"] = {path: digests(path) for path in ("/data", "/scratch", "/late") if os.path.ismount(path)}
-    report["extents"] = {path: extents(path + "/large") for path in report["trees"]}
+    mounted = [path for path in MOUNTED if os.path.ismount(path)]
+    report["extents"] = {path: extents(path + "/large") for path in mounted if os.path.exists(path + "/large")}
+    report["trees"] = {path: digests(path) for path in [*mounted, OTHER] if os.path.isdir(path)}
     report["mounts"] = run("findmnt", "--noheadings", "--raw", "--output", "TARGET,SOURCE,OPTIONS", "-t", "btrfs")
     report["disks"] = run("burst", "volume", "list")
     report["units"] = run("systemctl", "--failed", "--no-legend", "--plain")
     report["target"] = run("systemctl", "is-active", "burst-restore.target")["out"].strip()
+    report["runs"] = runs()
     report["log"] = run("grep", "-a", "burst", "/var/log/cloud-init.log")["out"]
+    report["kernel"] = os.uname().release
     report["journal"] = run("journalctl", "--no-pager", "-b", "-u", "burst-restore@late.service")["out"]
-    with open("/dev/ttyS0", "w") as serial:
+    with open("/dev/ttyS1", "w") as serial:
         serial.write("\n===REPORT " + json.dumps(report) + "===\n")
     subprocess.run(["systemctl", "poweroff"], check=False)
 
