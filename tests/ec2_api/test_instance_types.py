@@ -103,7 +103,7 @@ def test_permissions(ec2: EC2, plan):
         found = patient(lambda: plan("m7i.large", environment))
         [note] = [note for note in found["notes"] if "DescribeInstanceTypes" in note]
         assert note == (
-            "DescribeInstanceTypes of m7i.large: not allowed (UnauthorizedOperation); the table in the program counts"
+            "DescribeInstanceTypes of m7i.large: not allowed (AccessDenied); the table in the program counts"
         )
         assert found["choices"]["network"]["value"] == {"baseline": 0.781e9 / 8, "peak": 12.5e9 / 8}
         ec2.check_permissions(None)

@@ -75,7 +75,7 @@ def test_characters_stand_for_themselves(this: Instance, machine: Machine, loop:
     disk = loop()
     machine.add("nvme1n1", disk, EBS, serial(this.volume("/dev/sdf", Name="data")))
     for pattern in ("d*", "dat?", "*"):
-        command = ["volume", "prepare", f"tag:Name={pattern}", *machine.flags]
+        command = ["volume", "prepare", f"tag:Name={pattern}", "--label", "x", *machine.flags]
         done = patient(lambda command=command: burst(*command, env=this.environment(), code=None), 10)
         assert f"tag:Name={pattern} is not attached" in done.err
     assert disk.probe() == {}
@@ -84,7 +84,7 @@ def test_characters_stand_for_themselves(this: Instance, machine: Machine, loop:
 def test_waits_for_the_volume(this: Instance, machine: Machine):
     """Attached as EC2 says, but not there."""
     volume = this.volume("/dev/sdf", Name="data")
-    command = ["volume", "prepare", "tag:Name=data", "--wait", "1", *machine.flags]
+    command = ["volume", "prepare", "tag:Name=data", "--wait", "1", "--label", "x", *machine.flags]
     done = patient(lambda: burst(*command, env=this.environment(), code=None), 16)
     assert f"{volume} was not attached within 1 s" in done.err
 
@@ -94,11 +94,11 @@ def test_permissions(this: Instance, machine: Machine):
     iam.create_user(UserName="tags")
     key = iam.create_access_key(UserName="tags")["AccessKey"]
     environment = this.environment(AWS_ACCESS_KEY_ID=key["AccessKeyId"], AWS_SECRET_ACCESS_KEY=key["SecretAccessKey"])
-    command = ["volume", "prepare", "tag:Name=data", *machine.flags]
+    command = ["volume", "prepare", "tag:Name=data", "--label", "x", *machine.flags]
     this.ec2.check_permissions(0)
     try:
         done = patient(lambda: burst(*command, env=environment, code=None), 11)
-        assert "tag:Name=data: ec2:DescribeVolumes: not allowed (UnauthorizedOperation)" in done.err, done.err
+        assert "tag:Name=data: ec2:DescribeVolumes: not allowed (AccessDenied)" in done.err, done.err
         this.ec2.check_permissions(None)
         allowed = {"Effect": "Allow", "Action": ["ec2:DescribeVolumes"], "Resource": "*"}
         document = json.dumps({"Version": "2012-10-17", "Statement": [allowed]})
@@ -111,7 +111,7 @@ def test_permissions(this: Instance, machine: Machine):
 
 
 def test_nobody_to_ask(this: Instance, machine: Machine):
-    command = ["volume", "prepare", "tag:Name=data", *machine.flags]
+    command = ["volume", "prepare", "tag:Name=data", "--label", "x", *machine.flags]
     nowhere = "http://127.0.0.1:1"
     done = patient(lambda: burst(*command, env=this.environment(AWS_ENDPOINT_URL_EC2=nowhere), code=None), 18)
     assert "tag:Name=data: ec2:DescribeVolumes: cannot be reached" in done.err
