@@ -2,12 +2,11 @@
 
 use std::os::fd::AsFd;
 
-use burst::btrfs::DeviceErrors;
 use burst::linux::syncfs;
-use nix::libc::{EIO, ENOSPC};
+use nix::libc::ENOSPC;
 
 use crate::frames::{compress, exact, text};
-use crate::volume::{Volume, assert_content, errno, read, write};
+use crate::volume::{Volume, assert_content, read, write};
 
 const MAX: usize = 131_072;
 
@@ -64,39 +63,4 @@ fn full_device_is_noticed_by_the_call() {
     for offset in (0..written).step_by(MAX) {
         assert!(read(&file, offset, MAX).unwrap() == content, "offset {offset}");
     }
-}
-
-#[test]
-fn failed_encoded_write_is_told_by_the_counts_of_the_device_alone() {
-    let volume = Volume::on_a_failing_device();
-    let (content, frame) = exact(MAX, MAX - 1);
-    let file = volume.create("file");
-    let before = DeviceErrors::read(file.as_fd()).unwrap();
-    let len = 32 << 20;
-    for offset in (0..len).step_by(MAX) {
-        write(&file, offset, MAX, &frame).unwrap();
-    }
-    file.sync_all().unwrap();
-    syncfs(file.as_fd()).unwrap();
-    let risen = DeviceErrors::read(file.as_fd()).unwrap().risen_since(&before, file.as_fd()).unwrap();
-    assert!(risen.to_string().contains("failed writes"), "{risen}");
-    assert!(risen.device.unwrap().starts_with("/dev/loop"));
-    // The file looks whole, and has zeros where nothing arrived.
-    assert_eq!(file.metadata().unwrap().len(), len);
-    let zeros = (0..len).step_by(MAX).filter(|&offset| {
-        let found = read(&file, offset, MAX).unwrap();
-        assert!(found == content || found.iter().all(|&byte| byte == 0), "offset {offset}");
-        found != content
-    });
-    assert!(zeros.count() > 100);
-}
-
-#[test]
-fn failed_plain_write_is_told_once() {
-    let volume = Volume::on_a_failing_device();
-    let mut file = volume.create("file");
-    std::io::Write::write_all(&mut file, &vec![b'x'; 32 << 20]).unwrap();
-    let dir = volume.dir_fd();
-    assert_eq!(errno(syncfs(dir.as_fd())), EIO);
-    syncfs(dir.as_fd()).unwrap();
 }

@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 use std::fs::{self, File, Permissions};
-use std::io::{self, Write};
+use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -33,25 +33,6 @@ impl Volume {
         File::create(&image).unwrap().set_len(mib << 20).unwrap();
         run("mkfs.btrfs", &["-q".as_ref(), image.as_ref()]);
         Volume::mount(dir, image, options)
-    }
-
-    /// A device that fails each write to where nothing was written before, but for its first 100 MiB: a file in a full
-    /// file system in memory. The metadata and 8 MiB of data are in those.
-    pub fn on_a_failing_device() -> Volume {
-        let dir = private_dir();
-        let memory = dir.path().join("memory");
-        fs::create_dir(&memory).unwrap();
-        nix::mount::mount(Some("tmpfs"), &memory, Some("tmpfs"), MsFlags::empty(), Some("size=110m")).unwrap();
-        let image = memory.join("image");
-        File::create(&image).unwrap().set_len(256 << 20).unwrap();
-        run(
-            "mkfs.btrfs",
-            &["-q", "-m", "single", "-K"].map(Path::new).into_iter().chain([&*image]).collect::<Vec<_>>(),
-        );
-        run("fallocate", &["-l".as_ref(), "100MiB".as_ref(), &image]);
-        let error = File::create(memory.join("ballast")).unwrap().write_all(&vec![b'x'; 16 << 20]).unwrap_err();
-        assert_eq!(error.raw_os_error(), Some(nix::libc::ENOSPC));
-        Volume::mount(dir, image, "nodiscard")
     }
 
     fn mount(dir: TempDir, image: PathBuf, options: &str) -> Volume {
@@ -119,9 +100,6 @@ impl Drop for Volume {
         // A panic may have left a file open; the mount then ends with its last user.
         if thread::panicking() || self.unmount().is_err() {
             let _ = nix::mount::umount2(&self.path(), MntFlags::MNT_DETACH);
-        }
-        if self.image.parent() != Some(self.dir.path()) {
-            let _ = nix::mount::umount2(&self.dir.path().join("memory"), MntFlags::MNT_DETACH);
         }
     }
 }

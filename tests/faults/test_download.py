@@ -117,7 +117,8 @@ def check(case: Case, done: Done, target: Path, allowed: set[int], first: int) -
         lines = done.err.splitlines()
         assert len(lines) == 1 and lines[0].startswith("burst: "), done.err
         assert "s3://bucket/key" in lines[0], lines[0]
-        assert not done.out
+        [line] = done.out.splitlines()
+        assert json.loads(line)["error"]["exit_code"] == done.code
         if target.exists():
             assert (target / ".burst").is_dir() and "user.burst.restored" not in os.listxattr(target)
 

@@ -61,7 +61,7 @@ def test_a_signal_keeps_what_is_there(how: int, scene: Scene, at: Path):
 
 
 def test_status_at_each_stage(scene: Scene, at: Path):
-    assert scene.status(at) == (NOTHING, {"state": "nothing"})
+    assert scene.status(at) == (NOTHING, {"schema": 1, "state": "nothing"})
     at.mkdir()
     assert scene.status(at)[0] == NOTHING
     scene.server.open.clear()
