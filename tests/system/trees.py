@@ -236,7 +236,7 @@ def names(d: Path) -> None:
     (d / ".burst/inside").write_bytes(b"kept")
 
 
-def os_tree(root: Path, limit: int = 3 * GIB // 2, wanted: int = 40_000) -> None:
+def os_tree(root: Path, limit: int = GIB, wanted: int = 40_000) -> None:
     """A piece of this machine's /usr, at most `limit` bytes, at least `wanted` entries (generated if need be)."""
     root.mkdir()
     total = entries = 0
