@@ -33,6 +33,8 @@ DUPLICATING = [0, 1030]
 
 AT_FDCWD = -100
 ENCODED_WRITE = 0x40809440
+# BTRFS_IOC_GET_DEV_STATS and BTRFS_IOC_DEV_INFO: questions, although what is asked goes in by the same struct.
+QUESTIONS = {0xC4089434, 0xD000941E}
 
 
 def record(command: list[str], target: Path, to: Path, work: Path) -> dict[str, int]:
@@ -191,7 +193,7 @@ class Converter:
         if name == "ioctl" and descriptor(args[0]):
             if number(args[1]) != ENCODED_WRITE:
                 # _IOC_READ only: a question.
-                if number(args[1]) >> 30 == 2:
+                if number(args[1]) >> 30 == 2 or number(args[1]) in QUESTIONS:
                     return None
                 raise RuntimeError(f"the replay knows no ioctl {args[1]}")
             mine = numbers(args[1])

@@ -236,8 +236,10 @@ def names(d: Path) -> None:
     (d / ".burst/inside").write_bytes(b"kept")
 
 
-def os_tree(root: Path, limit: int = GIB, wanted: int = 40_000) -> None:
-    """A piece of this machine's /usr, at most `limit` bytes, at least `wanted` entries (generated if need be)."""
+def os_tree(root: Path, wanted: int = 40_000) -> None:
+    """A piece of this machine's /usr, at most 512 MiB (BURST_FULL=1: 1.5 GiB), at least `wanted` entries (generated if
+    need be)."""
+    limit = 3 * GIB // 2 if os.environ.get("BURST_FULL") else GIB // 2
     root.mkdir()
     total = entries = 0
     chosen = []

@@ -9,6 +9,8 @@ use crate::cli::output::{bytes, count};
 
 const WIDTH: f64 = 1200.0;
 const LEFT: f64 = 64.0;
+/// Where the legends begin, right of the headings.
+const LEGEND: f64 = LEFT + 220.0;
 const RIGHT: f64 = 24.0;
 const PLOT: f64 = WIDTH - LEFT - RIGHT;
 /// Requests of a lane that are narrower together are drawn as one.
@@ -224,7 +226,7 @@ fn in_lanes(record: &Record, end: Duration) -> Vec<Vec<Request>> {
 fn lanes(out: &mut String, record: &Record, end: Duration, scale: Scale, y: f64) -> f64 {
     let lanes = in_lanes(record, end);
     put!(out, "<text class=\"head\" x=\"{LEFT}\" y=\"{:.1}\">Requests in flight, each a lane</text>", y + 12.0);
-    let mut x = LEFT + 190.0;
+    let mut x = LEGEND;
     let legend = [
         ("wait", "waiting for the source"),
         ("queue", "here, waiting for a worker"),
@@ -374,13 +376,13 @@ fn rates(out: &mut String, record: &Record, end: Duration, scale: Scale, y: f64)
          <rect class=\"in\" x=\"{:.0}\" y=\"{:.1}\" width=\"10\" height=\"10\"/><text x=\"{:.0}\" y=\"{:.1}\">arriving</text>\
          <path class=\"out\" d=\"M{:.0} {:.1}h12\"/><text x=\"{:.0}\" y=\"{:.1}\">checked and written</text>",
         y + 12.0,
-        LEFT + 190.0,
+        LEGEND,
         y + 3.0,
-        LEFT + 205.0,
+        LEGEND + 15.0,
         y + 12.0,
-        LEFT + 276.0,
+        LEGEND + 86.0,
         y + 8.0,
-        LEFT + 293.0,
+        LEGEND + 103.0,
         y + 12.0
     );
     let y = y + 22.0;
@@ -438,13 +440,13 @@ fn work(out: &mut String, record: &Record, end: Duration, scale: Scale, y: f64) 
          <rect class=\"busy\" x=\"{:.0}\" y=\"{:.1}\" width=\"10\" height=\"10\"/><text x=\"{:.0}\" y=\"{:.1}\">with a worker</text>\
          <rect class=\"idle\" x=\"{:.0}\" y=\"{:.1}\" width=\"10\" height=\"10\"/><text x=\"{:.0}\" y=\"{:.1}\">waiting for one</text>",
         y + 12.0,
-        LEFT + 190.0,
+        LEGEND,
         y + 3.0,
-        LEFT + 205.0,
+        LEGEND + 15.0,
         y + 12.0,
-        LEFT + 305.0,
+        LEGEND + 115.0,
         y + 3.0,
-        LEFT + 320.0,
+        LEGEND + 130.0,
         y + 12.0
     );
     let y = y + 22.0;
