@@ -39,24 +39,19 @@ pub fn rate(n: u64, time: Duration) -> String {
     format!("{:.0} MB/s", n as f64 / 1e6 / time.as_secs_f64().max(1e-9))
 }
 
-/// A byte progress bar on standard error; hidden unless that is a terminal.
-pub fn progress_bar(total: Option<u64>, quiet: bool) -> ProgressBar {
+/// Progress on standard error towards an end that is not known yet; hidden unless that is a terminal.
+pub fn progress_bar(quiet: bool) -> ProgressBar {
     if quiet || !std::io::stderr().is_terminal() {
         return ProgressBar::hidden();
     }
-    let bar = match total {
-        Some(total) => ProgressBar::new(total).with_style(style(OF_TOTAL)),
-        None => ProgressBar::new_spinner().with_style(style("{spinner} {msg}{bytes}, {bytes_per_sec}, {elapsed}")),
-    };
+    let bar = ProgressBar::new_spinner().with_style(style("{spinner} {msg}{bytes}, {bytes_per_sec}, {elapsed}"));
     bar.set_draw_target(ProgressDrawTarget::stderr_with_hz(5));
     bar
 }
 
-const OF_TOTAL: &str = "{bar:40} {percent:>3}% {bytes} of {total_bytes}, {bytes_per_sec}, {eta} left";
-
 /// From now on the end is known; rates count from now.
 pub fn total_known(bar: &ProgressBar, total: u64) {
-    bar.set_style(style(OF_TOTAL));
+    bar.set_style(style("{bar:40} {percent:>3}% {bytes} of {total_bytes}, {bytes_per_sec}, {eta} left"));
     bar.set_length(total);
     bar.reset_eta();
 }

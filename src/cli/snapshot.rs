@@ -135,7 +135,7 @@ pub fn run(args: SnapshotArgs) -> Result<()> {
     let repeated = s3.repeated.clone();
     refuse_existing(&location, args.overwrite)?;
 
-    let bar = output::progress_bar(None, args.quiet);
+    let bar = output::progress_bar(args.quiet);
     let show = |event: Event<'_>| match event {
         Event::Walking { entries, bytes } => {
             bar.set_message(format!("found {}, {}; ", output::count(entries, "entry"), output::bytes(bytes)));

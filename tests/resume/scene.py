@@ -201,6 +201,17 @@ class Scene:
         done = burst("status", "--json", target, code=None)
         return done.code, json.loads(done.out)
 
+    def goes_on(self, target: Path, name: str) -> str:
+        """After a crash: says the truth about itself, which is returned, and the same command makes the exact tree."""
+        code, status = self.status(target)
+        assert code in (COMPLETE, UNFINISHED, NOTHING)
+        if code == COMPLETE:
+            self.check(target, name)
+        _, report = self.restore(target)
+        assert code != UNFINISHED or status["finishing"] or report["parts_there"] == status["parts_done"]
+        self.check(target, name)
+        return "finishing" if status.get("finishing") else status["state"]
+
     def check(self, target: Path, tree: str) -> None:
         assert_same(self.trees[tree], listing(target))
         assert not (target / ".burst").exists()

@@ -8,7 +8,7 @@ from pathlib import Path
 from btrfs_volume import run
 from conftest import FULL, SEED
 from disk import Disk
-from scene import COMPLETE, NOTHING, PATIENCE, UNFINISHED, Scene
+from scene import PATIENCE, Scene
 
 CUTS = 24 if FULL else 4
 CUTS_OF_ONE_RUN = 4
@@ -53,15 +53,7 @@ def try_cut(scene: Scene, image: Path, path: Path, ends: Counter[str]) -> None:
     run("btrfs", "device", "scan", "--forget")
     run("mount", "-t", "btrfs", "-o", "loop", image, path)
     try:
-        target = path / "t"
-        code, status = scene.status(target)
-        assert code in (COMPLETE, UNFINISHED, NOTHING)
-        if code == COMPLETE:
-            scene.check(target, "big")
-        ends["finishing" if status.get("finishing") else status["state"]] += 1
-        _, report = scene.restore(target)
-        assert code != UNFINISHED or status["finishing"] or report["parts_there"] == status["parts_done"]
-        scene.check(target, "big")
+        ends[scene.goes_on(path / "t", "big")] += 1
     finally:
         run("umount", path)
         image.unlink()
