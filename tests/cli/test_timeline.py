@@ -70,15 +70,25 @@ def test_in_a_browser(pictures: Path, tmp: Path) -> None:
         sizes.append(png.stat().st_size)
     assert sizes[1] > 5 * sizes[0] and sizes[2] > 5 * sizes[0], sizes
 
-    look = tmp / "look.html"
-    look.write_text(LOOK % (pictures / "a.svg").read_text())
-    dom = chromium(tmp, look, "--dump-dom", "--window-size=1300,900")
-    found = json.loads(base64.b64decode(re.search("<pre>(.*?)</pre>", dom)[1]))
+    found = laid_out(tmp, pictures / "a.svg")
     texts = found["texts"]
     shown = {t["text"] for t in texts}
     assert {"Requests in flight, each a lane", "Bytes of the archive per second", "content", "speed"} <= shown
     assert any(t.startswith("burst restore ") for t in shown) and any("first part in place" in t for t in shown)
     assert found["bars"] > 10
+    all_fits(found)
+
+
+def laid_out(tmp: Path, picture: Path) -> dict:
+    look = tmp / "look.html"
+    look.write_text(LOOK % picture.read_text())
+    dom = chromium(tmp, look, "--dump-dom", "--window-size=1300,900")
+    return json.loads(base64.b64decode(re.search("<pre>(.*?)</pre>", dom)[1]))
+
+
+def all_fits(found: dict) -> None:
+    """No text outside of the picture or over another."""
+    texts = found["texts"]
     left, top, right, bottom = found["picture"]
     for n, one in enumerate(texts):
         assert left <= one["box"][0] and one["box"][2] <= right and top <= one["box"][1] and one["box"][3] <= bottom, (
@@ -95,6 +105,17 @@ def test_a_run_that_fails_is_drawn_too(archive: Path, tmp: Path) -> None:
     burst("restore", "--timeline", tmp / "a.svg", tmp / "<damaged>&.zip", tmp / "t", code=13)
     texts = [e.text or "" for e in ET.parse(tmp / "a.svg").getroot().iter("{http://www.w3.org/2000/svg}text")]
     assert any(t.startswith("failed: ") and "<damaged>&.zip" in t for t in texts)
+
+
+def test_the_longest_and_widest_names_fit(archive: Path, tmp: Path) -> None:
+    damaged = bytearray(archive.read_bytes())
+    damaged[20 << 20] ^= 1
+    wide = tmp / f"{'W' * 200}.zip"
+    wide.write_bytes(damaged)
+    burst("restore", "--timeline", tmp / "a.svg", wide, tmp / "t", code=13)
+    found = laid_out(tmp, tmp / "a.svg")
+    assert sum("W" * 50 in t["text"] for t in found["texts"]) == 2, "the title and the failure"
+    all_fits(found)
 
 
 def test_a_wrong_name_is_refused_before_anything_starts(archive: Path, tmp: Path) -> None:

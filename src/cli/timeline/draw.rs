@@ -97,25 +97,25 @@ macro_rules! put {
     ($out:expr, $($text:tt)*) => {{ let _ = writeln!($out, $($text)*); }};
 }
 
-fn shorten(text: &str, letters: usize) -> String {
+/// What stands in a text element over the whole width, and the attribute that makes a long one fit whatever the font.
+fn fit(text: &str, letters: usize) -> (String, String) {
     if text.chars().count() <= letters {
-        return text.to_owned();
+        return (String::new(), escape(text));
     }
-    text.chars().take(letters.saturating_sub(1)).chain(['…']).collect()
+    let cut: String = text.chars().take(letters.saturating_sub(1)).chain(['…']).collect();
+    (format!(" textLength=\"{PLOT}\" lengthAdjust=\"spacingAndGlyphs\""), escape(&cut))
 }
 
 /// Title and figures; returns where it ends.
 fn heading(out: &mut String, caption: &Caption<'_>) -> f64 {
-    put!(out, "<text class=\"title\" x=\"{LEFT}\" y=\"34\">{}</text>", escape(&shorten(&caption.title, 108)));
+    let (width, title) = fit(&caption.title, 96);
+    put!(out, "<text class=\"title\" x=\"{LEFT}\" y=\"34\"{width}>{title}</text>");
     let mut y = 34.0;
     if let Some(failure) = &caption.failure {
         y += 20.0;
-        put!(
-            out,
-            "<text class=\"bad\" x=\"{LEFT}\" y=\"{y}\">{}<title>{}</title></text>",
-            escape(&shorten(failure, 175)),
-            escape(failure)
-        );
+        let (width, short) = fit(failure, 160);
+        let whole = escape(failure);
+        put!(out, "<text class=\"bad\" x=\"{LEFT}\" y=\"{y}\"{width}>{short}<title>{whole}</title></text>");
     }
     let step = PLOT / caption.figures.len().max(1) as f64;
     for (n, (name, value)) in caption.figures.iter().enumerate() {
