@@ -20,8 +20,8 @@ use crate::format::limits::{FRAME_CONTENT_MAX, FRAME_LENGTH_MAX};
 use crate::format::part_reader::{Piece, PieceKind};
 use crate::restore::report::{Counters, add};
 
-/// Bytes that are written at once.
-const BUFFER: usize = 8 << 20;
+/// Bytes that are written at once: they stay in a core's own cache from the part until the write.
+const BUFFER: usize = 1 << 20;
 
 /// What all threads add to: the space, and what was put where.
 pub struct Placed {
@@ -91,6 +91,8 @@ pub struct Placer<'a> {
     content: Vec<u8>,
     buffer: AlignedBuffer,
     used: usize,
+    /// Checksums of the sectors in the buffer.
+    sums: Vec<u32>,
     pending: Vec<Pending>,
     /// What was placed of this part: index of the entry, extent; in order.
     pub extents: Vec<(usize, Extent)>,
@@ -105,6 +107,7 @@ impl<'a> Placer<'a> {
             content: Vec::with_capacity(FRAME_CONTENT_MAX as usize),
             buffer: AlignedBuffer::new(BUFFER),
             used: 0,
+            sums: Vec::new(),
             pending: Vec::new(),
             extents: Vec::new(),
         })
@@ -212,12 +215,14 @@ impl<'a> Placer<'a> {
         Ok(())
     }
 
-    /// Appends bytes and zeros up to the next sector; gives the length of both.
+    /// Appends bytes and zeros up to the next sector, and sums them up while they are in the cache; gives the length of
+    /// both.
     fn append(&mut self, bytes: &[u8]) -> u64 {
         let length = round_up(bytes.len() as u64) as usize;
         let (content, pad) = self.buffer[self.used..self.used + length].split_at_mut(bytes.len());
         content.copy_from_slice(bytes);
         pad.fill(0);
+        checksum::sectors(&self.buffer[self.used..self.used + length], &mut self.sums);
         self.used += length;
         length as u64
     }
@@ -265,8 +270,8 @@ impl<'a> Placer<'a> {
             })?;
             let to = from + length as usize;
             let bytes = &self.buffer[from..to];
-            let mut sums = Vec::with_capacity(bytes.len() / SECTOR as usize);
-            checksum::sectors(bytes, &mut sums);
+            let sectors = from / SECTOR as usize..to / SECTOR as usize;
+            let sums = self.sums.get(sectors).unwrap_or_default().to_vec();
             self.volume.disks.write(&space.writes(0, length), bytes)?;
             from = to;
             let mut placed = self.volume.placed();
@@ -279,6 +284,7 @@ impl<'a> Placer<'a> {
             }
         }
         self.used = 0;
+        self.sums.clear();
         Ok(())
     }
 }
