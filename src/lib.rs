@@ -25,14 +25,14 @@
 //! | [`restore`] | directory, part pipeline, sinks (a mounted tree; a blank device; verification) | S3, flags |
 //! | [`snapshot`] | walk, compression on all cores, the archive writer's driver | S3, flags |
 //! | [`format`] | the archive format as pure code: bytes in, values out | files, sockets, clocks, threads |
-//! | [`volume`] | disks: which there are, what they hold, file systems on blank ones, mounts | archives |
-//! | [`job`] | one restore as a file: read and checked | how it is carried out |
+//! | `volume` | disks: which there are, what they hold, file systems on blank ones, mounts | archives |
+//! | `job` | one restore as a file: read and checked | how it is carried out |
 //! | [`store`] | where archives live: S3, file, standard input and output | what an archive is |
 //! | `aws_crt` | every call into aws-c-s3 (feature `s3`) | |
 //! | [`btrfs`] | every BTRFS ioctl | |
-//! | [`btrfs_image`] | a BTRFS on disk: structures, trees, chunks, as pure code | files, devices, archives |
-//! | [`tuning`] | what the machine is (EC2 type, CPUs, memory, disks), and the numbers to run with | what they are for |
-//! | [`ec2`] | what EC2 says of this instance: its metadata service, its API (feature `ec2`) | what anybody makes of it |
+//! | `btrfs_image` | a BTRFS on disk: structures, trees, chunks, as pure code | files, devices, archives |
+//! | `tuning` | what the machine is (EC2 type, CPUs, memory, disks), and the numbers to run with | what they are for |
+//! | `ec2` | what EC2 says of this instance: its metadata service, its API (feature `ec2`) | what anybody makes of it |
 //! | [`linux`] | other system calls: creating beneath a directory, attributes, holes, spools | |
 //! | [`observe`] | what happens during a run, as typed events: the library emits, the command line listens | who listens |
 //! | [`error`] | one error type; its kind decides the exit code | |
@@ -43,7 +43,7 @@
 //! [`restore::Archive::open`] reads the tail: end records, trailer, part map. The planner thread reads the directory
 //! in checked pieces, announces every entry to the sink (which makes directories at once) and requests the parts of
 //! which all entries are known, costly and cheap ones in turn. A part that arrives is taken by a worker: checksum, structure and every
-//! header are checked before anything of it reaches the [`restore::Sink`]. The mounted sink writes each frame with
+//! header are checked before anything of it reaches the sink. The mounted sink writes each frame with
 //! an encoded write where that saves a block, else decompressed, and keeps a journal of the parts that are on the disk, from
 //! which the same command continues a run that was broken off. Links and the attributes of directories come last,
 //! then one checked syncfs, then the completion marker. The image sink writes each frame to its final place on a blank
@@ -58,18 +58,19 @@
 //! [`store::ArchiveSink`]. Nothing is visible at the destination before the last byte.
 
 #[cfg(feature = "s3")]
-pub mod aws_crt;
+mod aws_crt;
 pub mod btrfs;
-pub mod btrfs_image;
+mod btrfs_image;
 pub mod cli;
-pub mod ec2;
+mod ec2;
 pub mod error;
 pub mod format;
-pub mod job;
+mod job;
+#[doc(hidden)]
 pub mod linux;
 pub mod observe;
 pub mod restore;
 pub mod snapshot;
 pub mod store;
-pub mod tuning;
-pub mod volume;
+mod tuning;
+mod volume;
