@@ -65,6 +65,7 @@ pub const TIME_IS_OVER: usize = usize::MAX;
 /// How to restore.
 #[derive(Debug, Clone, Default)]
 pub struct RestoreOptions {
+    /// How parts are fetched and checked.
     pub pipeline: PipelineOptions,
     /// Merge into a target that is not empty: never deletes, replaces only regular files and links.
     pub into_existing: bool,
