@@ -101,7 +101,7 @@
 //! cli  ->  restore, snapshot  ->  store, format, btrfs, btrfs_image, linux    store -> aws_crt, ec2, linux
 //!  |          \-> volume  ->  btrfs_image, linux                              btrfs -> linux
 //!  \-> job, volume, tuning -> store, ec2                  format -> nothing; btrfs_image, ec2 -> error
-//!                                  restore, store, aws_crt -> observe -> nothing
+//!                        restore, snapshot, store, aws_crt -> observe -> nothing
 //! ```
 //!
 //! | module | what it is | what it does not know |
