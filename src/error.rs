@@ -4,6 +4,7 @@ use std::fmt;
 
 /// What kind of failure this is. Each kind has one stable exit code (see [`Kind::exit_code`]).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Kind {
     /// Anything that has no kind of its own (an I/O error, a broken pipe).
     Failure,
@@ -114,13 +115,16 @@ pub struct Error {
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
 
+/// With [`Error`] unless another error is named.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
+    /// The message is a sentence for a person, without a final full stop.
     pub fn new(kind: Kind, message: impl Into<String>) -> Self {
         Error { kind, message: message.into(), source: None }
     }
 
+    /// Keeps what it was caused by, for [`std::error::Error::source`].
     pub fn with_source(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         self.source = Some(source.into());
         self
@@ -132,6 +136,7 @@ impl Error {
         self
     }
 
+    /// What to decide by; the message is for people.
     pub fn kind(&self) -> Kind {
         self.kind
     }

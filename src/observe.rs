@@ -1,16 +1,31 @@
 //! What happens during a run, told as it happens: library code emits events, and whoever runs it may listen.
 //!
-//! Events come from the thread on which they happen, several at once; what they cost is one call per event. There are
-//! some per request and one per part, and none per entry of an archive.
+//! Events come from the thread on which they happen, several at once; what they cost is one call per event. A restore
+//! has some per request and one per part, and none per entry; a snapshot has one per file, all on the thread that
+//! called it.
+//!
+//! ```
+//! use burst::observe::{Event, Events};
+//!
+//! let events = Events::to(|event| match event {
+//!     Event::PartDone { part, bytes } => println!("part {part}: {bytes} bytes are in place"),
+//!     Event::Changed { path, .. } => println!("{} changed while it was read", path.display()),
+//!     // There will be more.
+//!     _ => {}
+//! });
+//! events.emit(Event::Finishing);
+//! ```
 
 use std::fmt;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Something that happened while an archive was read. Events carry no time: a listener that wants it looks at a clock.
+/// Something that happened while an archive was read or made. Events carry no time: a listener that wants it looks at a
+/// clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Event {
+pub enum Event<'a> {
     /// A part was found in place, left there by an earlier run; it will not be requested.
     Skipped {
         /// Number of the part: its offset in the archive / 8 MiB.
@@ -78,13 +93,80 @@ pub enum Event {
         /// How long it took.
         took: Duration,
     },
-    /// All content is in place. Links and attributes of directories follow, or the trees of a new file system.
+    /// All content is in place. Links and attributes of directories follow, or the trees of a new file system; of an
+    /// archive that is made, the directory.
     Finishing,
     /// Nothing is missing but that all is on the disk, and the mark that it is complete.
     Syncing,
+    /// The walk over the sources of a snapshot goes on.
+    Walking {
+        /// Paths found so far.
+        entries: u64,
+        /// Sum of the sizes of the regular files among them.
+        bytes: u64,
+    },
+    /// The walk is over, and nothing was read yet.
+    Walked {
+        /// Paths found.
+        entries: u64,
+        /// Sum of the sizes of the regular files among them.
+        bytes: u64,
+    },
+    /// So much content is in the archive.
+    Archived {
+        /// Since the beginning: sizes of files, holes included.
+        bytes: u64,
+    },
+    /// Left out of the archive on purpose, with all below it.
+    LeftOut {
+        /// As the source was named, and what is below it.
+        path: &'a Path,
+        /// The reason.
+        why: Skip,
+    },
+    /// Was not still while it was read.
+    Changed {
+        /// As the source was named, and what is below it.
+        path: &'a Path,
+        /// What was seen of it.
+        how: Change,
+    },
+    /// What was made to read one moment (a subvolume snapshot, a freeze) could not be taken back. The archive is good.
+    NotReleased {
+        /// For a person.
+        why: &'a str,
+    },
 }
 
-type Listener = dyn Fn(Event) + Send + Sync;
+/// Why something is left out of an archive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Skip {
+    /// It matches a pattern.
+    Excluded,
+    /// The directory is in the archive; what is below it is on another file system.
+    OtherFileSystem,
+    /// A socket means nothing without the process that made it.
+    Socket,
+    /// One certain file, and what it is: the archive, a swap file.
+    Refused(&'static str),
+}
+
+/// What was seen of a path that was not still.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Change {
+    /// It was asked for by name and does not exist.
+    NotThere,
+    /// It was found and is gone: not archived.
+    Vanished,
+    /// Something of another type has its name now: not archived.
+    OtherType,
+    /// It is in the archive, perhaps with some bytes of before and some of after.
+    WhileRead,
+}
+
+type Listener = dyn Fn(Event<'_>) + Send + Sync;
 
 /// Where events go: to one listener, or nowhere. Clones go to the same place.
 #[derive(Clone, Default)]
@@ -97,12 +179,12 @@ impl Events {
     }
 
     /// Has `listener` called with every event, on the thread where it happens. It must not block for long.
-    pub fn to(listener: impl Fn(Event) + Send + Sync + 'static) -> Events {
+    pub fn to(listener: impl Fn(Event<'_>) + Send + Sync + 'static) -> Events {
         Events(Some(Arc::new(listener)))
     }
 
     /// Tells the listener, if there is one.
-    pub fn emit(&self, event: Event) {
+    pub fn emit(&self, event: Event<'_>) {
         if let Some(listener) = &self.0 {
             listener(event);
         }

@@ -28,10 +28,14 @@ const PROBE_LEN: u32 = 4096;
 /// `FS_NOCOW_FL` of `include/uapi/linux/fs.h`, what `chattr +C` sets.
 const FS_NOCOW_FL: libc::c_long = 0x0080_0000;
 
+/// What [`probe`] found out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum EncodedSupport {
-    /// Encoded writes work; bytes per sector of the file system.
-    Supported { sector_size: u32 },
+    /// Encoded writes work.
+    Supported {
+        /// Bytes per sector of the file system (`btrfs_ioctl_fs_info_args`).
+        sector_size: u32,
+    },
     /// They do not; the reason, as a sentence part for a person.
     Unsupported(String),
 }

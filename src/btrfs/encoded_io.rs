@@ -44,11 +44,15 @@ nix::ioctl_read!(ioctl_encoded_read, 0x94, 64, Args);
 /// How the bytes of an extent are compressed (`BTRFS_ENCODED_IO_COMPRESSION_*`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Compression {
+    /// As they are.
     None,
+    /// One zlib stream (RFC 1950).
     Zlib,
+    /// One zstd frame (RFC 8878), perhaps padded with zeros to a sector.
     Zstd,
     /// LZO in sectors of this many bytes.
     Lzo {
+        /// Bytes: 4,096 to 65,536.
         sector_size: u32,
     },
     /// A number this program does not know.
@@ -70,6 +74,7 @@ impl From<u32> for Compression {
 /// What [`encoded_read`] found at an offset. All lengths are in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EncodedExtent {
+    /// Of the bytes in the buffer.
     pub compression: Compression,
     /// How much of the buffer was filled: the stored bytes, with the zero padding up to the sector.
     pub bytes: usize,
@@ -85,12 +90,19 @@ pub struct EncodedExtent {
 /// The kernel checks them all; see `spec/btrfs-encoded-io.md`.
 #[derive(Debug, Clone, Copy)]
 pub struct WriteRequest {
+    /// Where in the file, in bytes: a multiple of the sector size.
     pub offset: u64,
+    /// How many bytes of the file the extent fills.
     pub len: u64,
+    /// How long the data is once decompressed.
     pub unencoded_len: u64,
+    /// Where in the decompressed data the file's bytes begin.
     pub unencoded_offset: u64,
+    /// `BTRFS_ENCODED_IO_COMPRESSION_*`
     pub compression: u32,
+    /// `BTRFS_ENCODED_IO_ENCRYPTION_*`; kernels know none.
     pub encryption: u32,
+    /// None are defined.
     pub flags: u64,
 }
 
@@ -116,7 +128,7 @@ impl WriteRequest {
 /// zeros, without any error. `file` must be open for writing, without O_APPEND (the offset would be ignored).
 ///
 /// Errors: EPERM without CAP_SYS_ADMIN, ENOTTY where there is no such call, EINVAL for a rule of
-/// [`super::policy`] or a NOCOW file, ENOSPC (also when free space is only fragmented), EDQUOT.
+/// [`encoded_write_pays`](super::encoded_write_pays) or a NOCOW file, ENOSPC (also when free space is only fragmented), EDQUOT.
 pub fn encoded_write(file: BorrowedFd<'_>, offset: u64, content_len: u32, frame: &[u8]) -> io::Result<()> {
     // The kernel answers both with "0 bytes, done".
     if frame.is_empty() || content_len == 0 {

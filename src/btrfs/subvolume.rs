@@ -96,7 +96,9 @@ nix::ioctl_write_ptr!(ioctl_destroy, 0x94, 15, NameArgs);
 /// Which subvolume, of which file system.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct SubvolumeId {
+    /// `fsid` of the superblock.
     pub file_system: [u8; 16],
+    /// Identifier of its tree; 5 is the top level.
     pub tree: u64,
 }
 

@@ -120,8 +120,6 @@ pub const XATTR_MAX: usize = ITEM_MAX - 30;
 pub const POINTERS: usize = NODE_DATA / 33;
 /// `BTRFS_LINK_MAX` (fs/btrfs/ctree.h)
 pub const LINK_MAX: usize = 65535;
-/// `BTRFS_MAX_EXTENT_SIZE` (fs/btrfs/fs.h): the largest extent that is not compressed.
-pub const EXTENT_MAX: u64 = 128 << 20;
 /// `BTRFS_DEFAULT_MAX_INLINE` (fs/btrfs/fs.h): content of a whole file up to this goes into the tree.
 pub const INLINE_MAX: usize = 2048;
 /// Sums in one item: `MAX_CSUM_ITEMS` (fs/btrfs/file-item.c) for 4-byte sums.

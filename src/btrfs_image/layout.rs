@@ -46,6 +46,7 @@ pub enum Profile {
 }
 
 impl Profile {
+    /// As `btrfs filesystem df` and mkfs.btrfs call it, in lower case.
     pub fn name(self) -> &'static str {
         match self {
             Profile::Single => "single",

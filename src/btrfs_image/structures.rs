@@ -16,6 +16,7 @@ macro_rules! on_disk {
         pub struct $name { $(pub $field: $type,)* }
         const _: () = assert!(size_of::<$name>() == $size && align_of::<$name>() == 1);
         impl $name {
+            #[allow(dead_code, reason = "not every structure begins so")]
             pub fn zeroed() -> Self {
                 FromZeros::new_zeroed()
             }

@@ -137,7 +137,7 @@ fn json(archive: &Archive, entry: &Entry, target: Option<&[u8]>) -> Result<serde
 }
 
 fn hex(bytes: &[u8]) -> String {
-    crate::restore::fetch_directory::hex(bytes)
+    crate::restore::hex(bytes)
 }
 
 #[cfg(test)]

@@ -16,7 +16,8 @@ use super::select_args::{self, SelectArgs};
 use super::upload_args::UploadArgs;
 use super::{output, snapshot_summary as summary};
 use crate::error::{Error, Kind, Result};
-use crate::snapshot::{self, Consistent, Event, Freeze, HardLinks, Skip, SnapshotOptions};
+use crate::observe::{Event, Events, Skip};
+use crate::snapshot::{self, Consistent, Freeze, HardLinks, SnapshotOptions};
 use crate::store::{Location, S3Options, create_sink};
 
 const EXAMPLES: &str = "\
@@ -136,24 +137,26 @@ pub fn run(args: SnapshotArgs) -> Result<()> {
     refuse_existing(&location, args.overwrite)?;
 
     let bar = output::progress_bar(args.quiet);
-    let show = |event: Event<'_>| match event {
+    let on = bar.clone();
+    let show = move |event: Event<'_>| match event {
         Event::Walking { entries, bytes } => {
-            bar.set_message(format!("found {}, {}; ", output::count(entries, "entry"), output::bytes(bytes)));
-            bar.tick();
+            on.set_message(format!("found {}, {}; ", output::count(entries, "entry"), output::bytes(bytes)));
+            on.tick();
         }
-        Event::Walked(totals) => output::total_known(&bar, totals.bytes),
-        Event::Progress { bytes } => bar.set_position(bytes),
+        Event::Walked { bytes, .. } => output::total_known(&on, bytes),
+        Event::Archived { bytes } => on.set_position(bytes),
         // Asked for: --dry-run names them.
-        Event::Skipped { why: Skip::Excluded | Skip::OtherFileSystem, .. } => {}
-        Event::Skipped { path, why } => say(&bar, path, summary::why(why)),
-        Event::Changed { path, what } => say(&bar, path, what),
-        Event::Notice { text } => bar.suspend(|| eprintln!("burst: {text}")),
+        Event::LeftOut { why: Skip::Excluded | Skip::OtherFileSystem, .. } => {}
+        Event::LeftOut { path, why } => say(&on, path, summary::why(why)),
+        Event::Changed { path, how } => say(&on, path, summary::how(how)),
+        Event::NotReleased { why } => on.suspend(|| eprintln!("burst: {why}")),
+        _ => {}
     };
     let make_sink = |part_size| {
         let s3 = S3Options { part_size, ..s3 };
         create_sink(&location, &s3, args.overwrite)
     };
-    let result = snapshot::run(&options, &args.sources, make_sink, show);
+    let result = snapshot::run(&options, &args.sources, make_sink, &Events::to(show));
     bar.finish_and_clear();
     let report = result?;
     let repeated = repeated.load(Ordering::Relaxed);
@@ -185,13 +188,14 @@ pub fn run(args: SnapshotArgs) -> Result<()> {
 
 fn survey(args: &SnapshotArgs, options: &SnapshotOptions, level: &Level, location: &Location) -> Result<()> {
     let is_piped = matches!(location, Location::Stdio);
-    let print = |line: String| if is_piped { eprintln!("{line}") } else { println!("{line}") };
-    let show = |event: Event<'_>| match event {
-        Event::Skipped { path, why } if !args.json => print(format!("{} {}", shown(path), summary::why(why))),
-        Event::Changed { path, what } => eprintln!("burst: {} {what}", shown(path)),
+    let print = move |line: String| if is_piped { eprintln!("{line}") } else { println!("{line}") };
+    let json = args.json;
+    let show = move |event: Event<'_>| match event {
+        Event::LeftOut { path, why } if !json => print(format!("{} {}", shown(path), summary::why(why))),
+        Event::Changed { path, how } => eprintln!("burst: {} {}", shown(path), summary::how(how)),
         _ => {}
     };
-    let report = snapshot::survey(options, &args.sources, show)?;
+    let report = snapshot::survey(options, &args.sources, &Events::to(show))?;
     print(if args.json {
         output::versioned(summary::survey_json(&report, level)).to_string()
     } else {

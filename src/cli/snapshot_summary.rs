@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::level_arg::Level;
 use super::output::{bytes, count, rate};
-use crate::snapshot::{Report, Skip, Skipped, Stillness};
+use crate::snapshot::{Change, Report, Skip, Skipped, Stillness};
 use crate::store::Location;
 
 /// Places that are named; the others are counted.
@@ -18,6 +18,15 @@ pub fn why(skip: Skip) -> &'static str {
         Skip::OtherFileSystem => "is another file system: stays empty",
         Skip::Socket => "is a socket",
         Skip::Refused(what) => what,
+    }
+}
+
+pub fn how(change: Change) -> &'static str {
+    match change {
+        Change::NotThere => "is not there: not archived",
+        Change::Vanished => "vanished: not archived",
+        Change::OtherType => "became something else: not archived",
+        Change::WhileRead => "changed while it was read",
     }
 }
 

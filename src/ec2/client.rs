@@ -8,7 +8,7 @@ use aws_sdk_ec2::types::{DiskType, Filter, InstanceTypeInfo};
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 
 use super::api::{LIMIT, Trouble};
-use super::{Ebs, InstanceStore, InstanceType};
+use super::instance_type::{Ebs, InstanceStore, InstanceType};
 
 pub struct Client(aws_sdk_ec2::Client);
 

@@ -7,4 +7,4 @@ mod client;
 pub mod imds;
 pub mod instance_type;
 
-pub use instance_type::{Ebs, InstanceStore, InstanceType};
+pub use instance_type::InstanceType;

@@ -17,11 +17,13 @@ use super::zip::end_of_central_directory::{self as end_records, EndRecords, LENG
 /// What must be known before anything else of an archive is read; everything in it was checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ArchiveIndex {
+    /// What the last record before the end records says.
     pub trailer: Trailer,
     /// One record per part.
     pub map: Vec<PartRecord>,
     /// CRC-32C of each MiB of the directory.
     pub table: Vec<u32>,
+    /// What other ZIP tools read first.
     pub end: EndRecords,
 }
 
@@ -30,6 +32,7 @@ pub struct ArchiveIndex {
 pub enum Opening {
     /// These bytes of the archive are needed as one piece (absolute offsets).
     Need(Range<u64>),
+    /// Nothing more is needed.
     Ready(ArchiveIndex),
 }
 

@@ -7,19 +7,29 @@ use super::limits::XATTR_VALUE_MAX;
 
 /// A tag with this bit must be understood.
 pub const CRITICAL: u8 = 0x80;
+/// Extended attributes, sorted by name.
 pub const TAG_XATTRS: u8 = 0x81;
+/// Major and minor number of a device.
 pub const TAG_DEVICE: u8 = 0x82;
+/// Ordinal of the entry a hard link names.
 pub const TAG_HARD_LINK: u8 = 0x83;
+/// How many names the inode had.
 pub const TAG_LINK_COUNT: u8 = 0x04;
+/// Where the rest of the list is, in the attribute region.
 pub const TAG_OVERFLOW: u8 = 0x85;
 
 /// The attributes of one list.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct AttributeList {
+    /// [`TAG_LINK_COUNT`]
     pub link_count: Option<u32>,
+    /// [`TAG_XATTRS`]
     pub xattrs: Vec<Xattr>,
+    /// [`TAG_DEVICE`]: major, minor.
     pub device: Option<(u32, u32)>,
+    /// [`TAG_HARD_LINK`]: an ordinal.
     pub hard_link: Option<u64>,
+    /// [`TAG_OVERFLOW`]
     pub overflow: Option<Overflow>,
 }
 
@@ -30,6 +40,7 @@ fn put(out: &mut Vec<u8>, tag: u8, payload: &[u8]) {
 }
 
 impl AttributeList {
+    /// Appends the list, in the order the specification prescribes.
     pub fn encode(&self, out: &mut Vec<u8>) {
         if let Some(count) = self.link_count {
             put(out, TAG_LINK_COUNT, &count.to_le_bytes());
@@ -52,6 +63,7 @@ impl AttributeList {
         }
     }
 
+    /// All of `bytes` is the list. Refuses unknown critical tags, double ones, and values out of bounds.
     pub fn parse(bytes: &[u8]) -> Result<AttributeList> {
         let mut list = AttributeList::default();
         let mut f = Fields::new(bytes, "attribute list");
@@ -139,6 +151,7 @@ pub fn encode_root(root: &Attributes, out: &mut Vec<u8>) {
     AttributeList { xattrs: root.xattrs.clone(), ..AttributeList::default() }.encode(out);
 }
 
+/// The inverse of [`encode_root`]; `bytes` are the whole root attributes.
 pub fn parse_root(bytes: &[u8]) -> Result<Attributes> {
     let mut f = Fields::new(bytes, "root attributes");
     let mode = f.u32()?;

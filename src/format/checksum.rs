@@ -12,14 +12,17 @@ pub fn crc32c(bytes: &[u8]) -> u32 {
 pub struct Crc32c(Digest);
 
 impl Crc32c {
+    /// Of no bytes yet.
     pub fn new() -> Self {
         Crc32c(Digest::new(CrcAlgorithm::Crc32Iscsi))
     }
 
+    /// Continues with the next bytes.
     pub fn update(&mut self, bytes: &[u8]) {
         self.0.update(bytes);
     }
 
+    /// The checksum of all bytes given so far.
     pub fn finish(self) -> u32 {
         self.0.finalize() as u32
     }

@@ -10,6 +10,7 @@ use super::zip::{central_directory, local_file_header, needs_zip64};
 /// An entry and where it lies in the archive.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PlacedEntry {
+    /// As the directory states it.
     pub entry: Entry,
     /// First byte of the data, where the local file header ends.
     pub data_start: u64,
@@ -62,6 +63,7 @@ impl PlacedEntry {
 pub enum DirectoryStep {
     /// What is left of the slice is too short: go on with at least this many bytes from where it stands now.
     NeedMore(usize),
+    /// The next one, in the order of the archive.
     Entry(PlacedEntry),
     /// The directory is complete and its counts are those of the trailer.
     End,

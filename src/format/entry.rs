@@ -6,38 +6,57 @@ use super::limits::{COMPONENT_MAX, NAME_MAX, STATE_DIRECTORY};
 /// Seconds since 1970-01-01 UTC, and nanoseconds below 10^9.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, PartialOrd, Ord)]
 pub struct Timestamp {
+    /// Negative before 1970.
     pub seconds: i64,
+    /// Below 10^9.
     pub nanos: u32,
 }
 
 /// What an entry is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EntryType {
+    /// Comes before everything in it.
     Directory,
+    /// Has data, or is empty.
     Regular,
+    /// Its data is the target, as bytes.
     Symlink,
     /// Another name of the entry with this ordinal.
     HardLink {
+        /// Below the entry's own ordinal.
         target: u64,
     },
+    /// `st_rdev` in two numbers (makedev(3)).
     CharDevice {
+        /// Which driver.
         major: u32,
+        /// Which of its devices.
         minor: u32,
     },
+    /// `st_rdev` in two numbers (makedev(3)).
     BlockDevice {
+        /// Which driver.
         major: u32,
+        /// Which of its devices.
         minor: u32,
     },
+    /// A named pipe.
     Fifo,
 }
 
 /// `st_mode` type bits (include/uapi/linux/stat.h).
 pub const S_IFMT: u32 = 0o170000;
+/// Directory.
 pub const S_IFDIR: u32 = 0o040000;
+/// Regular file.
 pub const S_IFREG: u32 = 0o100000;
+/// Symbolic link.
 pub const S_IFLNK: u32 = 0o120000;
+/// Character device.
 pub const S_IFCHR: u32 = 0o020000;
+/// Block device.
 pub const S_IFBLK: u32 = 0o060000;
+/// FIFO.
 pub const S_IFIFO: u32 = 0o010000;
 
 impl EntryType {
@@ -62,8 +81,11 @@ pub type Xattr = (Vec<u8>, Vec<u8>);
 pub struct Attributes {
     /// The 12 permission bits (`st_mode & 07777`).
     pub permissions: u32,
+    /// `st_uid`, a number: names of users are not archived.
     pub uid: u32,
+    /// `st_gid`
     pub gid: u32,
+    /// Last modification.
     pub mtime: Timestamp,
     /// Sorted by name, each name once.
     pub xattrs: Vec<Xattr>,
@@ -72,11 +94,14 @@ pub struct Attributes {
 /// How the data is kept (APPNOTE 4.4.5).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Method {
+    /// As it is.
     Stored,
+    /// As zstd frames, one after the other.
     Zstd,
 }
 
 impl Method {
+    /// In ZIP headers.
     pub const fn number(self) -> u16 {
         match self {
             Method::Stored => 0,
@@ -90,26 +115,36 @@ impl Method {
 pub struct Overflow {
     /// Counted from the end of the data region.
     pub offset: u64,
+    /// Bytes.
     pub length: u32,
+    /// CRC-32C of them.
     pub crc32c: u32,
 }
 
 /// One entry as the directory states it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
+    /// Its place in the archive, from 0.
     pub ordinal: u64,
     /// Path without the final `/` of a directory.
     pub path: Vec<u8>,
+    /// Out of the mode, and of the attribute list for hard links and devices.
     pub entry_type: EntryType,
+    /// Without the extended attributes that overflowed.
     pub attributes: Attributes,
     /// Number of names the inode had; present where hard links may name this entry.
     pub link_count: Option<u32>,
+    /// Where the extended attributes are, if there are too many for the directory.
     pub overflow: Option<Overflow>,
+    /// The one in which all of its data is kept.
     pub method: Method,
     /// General purpose bit 3: a data descriptor follows the data.
     pub has_descriptor: bool,
+    /// CRC-32 (ZIP) of the content.
     pub crc32: u32,
+    /// Bytes of data in the archive, with frames that mean nothing.
     pub compressed_size: u64,
+    /// Bytes of content, holes included.
     pub uncompressed_size: u64,
     /// Offset of the local file header in the archive.
     pub header_offset: u64,

@@ -16,7 +16,9 @@ pub enum Reason {
 /// A refusal: what was found, what was expected, in which entry and at which archive offset.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Error {
+    /// What to decide by.
     pub reason: Reason,
+    /// What was found and what was expected, for a person.
     pub message: String,
     /// Offset in the archive, in bytes.
     pub offset: Option<u64>,
@@ -24,13 +26,16 @@ pub struct Error {
     pub entry: Option<Vec<u8>>,
 }
 
+/// With the error of this layer unless another is named.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
+    /// Without a place; see [`at`](Self::at) and [`in_entry`](Self::in_entry).
     pub fn new(reason: Reason, message: impl Into<String>) -> Self {
         Error { reason, message: message.into(), offset: None, entry: None }
     }
 
+    /// [`Reason::Corrupt`]
     pub fn corrupt(message: impl Into<String>) -> Self {
         Error::new(Reason::Corrupt, message)
     }

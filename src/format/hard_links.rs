@@ -21,6 +21,7 @@ pub struct HardLinks {
 }
 
 impl HardLinks {
+    /// Before the first entry of an archive.
     pub fn new() -> Self {
         HardLinks::default()
     }

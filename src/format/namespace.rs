@@ -21,6 +21,7 @@ pub struct NamespaceChecker {
 }
 
 impl NamespaceChecker {
+    /// Before the first entry of an archive. Hash keys are random, so that no archive can be made to be slow.
     pub fn new() -> Self {
         NamespaceChecker {
             keys: [RandomState::new(), RandomState::new()],

@@ -9,15 +9,20 @@ pub const RECORD_LENGTH: usize = 32;
 /// What stands at the first byte of a part (spec `#grid`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CleanPoint {
+    /// A local file header.
     LocalHeader = 1,
+    /// A start-of-part frame, within the data of a method-93 entry.
     StartOfPart = 2,
+    /// Content of a STORE entry, at a multiple of 4,096.
     StoredData = 3,
 }
 
+/// What the map says of one part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PartRecord {
     /// CRC-32C of the bytes of the part.
     pub crc32c: u32,
+    /// What to parse there.
     pub kind: CleanPoint,
     /// Entry the first byte belongs to.
     pub ordinal: u64,
@@ -28,6 +33,7 @@ pub struct PartRecord {
 }
 
 impl PartRecord {
+    /// Appends [`RECORD_LENGTH`] bytes.
     pub fn encode(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.crc32c.to_le_bytes());
         out.extend_from_slice(&[self.kind as u8, 0, 0, 0]);

@@ -28,6 +28,7 @@ pub struct Piece {
     pub content_offset: u64,
     /// Bytes of content; above 131,072 only for [`PieceKind::Stored`] and [`PieceKind::Hole`].
     pub content_len: u64,
+    /// Where it is in the part, and what must be done to it.
     pub kind: PieceKind,
 }
 
@@ -35,11 +36,20 @@ pub struct Piece {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PieceKind {
     /// A whole frame, fit for an encoded write.
-    Frame { range: Range<usize> },
+    Frame {
+        /// From magic number to the last byte of the last block.
+        range: Range<usize>,
+    },
     /// The content itself, out of a frame of one raw block.
-    Raw { range: Range<usize> },
+    Raw {
+        /// Without header and block header.
+        range: Range<usize>,
+    },
     /// The content itself, of a STORE entry.
-    Stored { range: Range<usize> },
+    Stored {
+        /// Of this part; an entry may have more in others.
+        range: Range<usize>,
+    },
     /// Zeros that occupy no space; neighbouring hole frames are one piece.
     Hole,
 }

@@ -20,6 +20,7 @@ const START_OF_PART_PAYLOAD: u32 = 40;
 /// What a part begins with when it begins inside the data of a method-93 entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StartOfPart {
+    /// Must be that of the trailer.
     pub archive_id: [u8; 16],
     /// Where this frame stands in the archive: a multiple of 8 MiB.
     pub archive_offset: u64,
@@ -32,8 +33,13 @@ pub struct StartOfPart {
 /// A skippable frame by its meaning.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SkippableFrame {
-    /// To be skipped, payload unseen: `length` bytes with the header. `is_padding`: it has the padding magic.
-    Skip { length: u64, is_padding: bool },
+    /// To be skipped, payload unseen.
+    Skip {
+        /// Bytes, with the header.
+        length: u64,
+        /// Whether it has [`PADDING_MAGIC`].
+        is_padding: bool,
+    },
     /// [`START_OF_PART_LENGTH`] bytes.
     StartOfPart(StartOfPart),
 }
@@ -92,6 +98,7 @@ pub fn padding_header(length: u64) -> Option<[u8; HEADER_LENGTH]> {
 }
 
 impl StartOfPart {
+    /// The whole frame.
     pub fn encode(&self) -> [u8; START_OF_PART_LENGTH] {
         let mut frame = [0; START_OF_PART_LENGTH];
         frame[..4].copy_from_slice(&START_OF_PART_MAGIC.to_le_bytes());

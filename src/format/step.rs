@@ -5,5 +5,6 @@
 pub enum Step<T> {
     /// The slice is too short to say more: call again with at least this many bytes, from the same first byte.
     NeedMore(usize),
+    /// The slice was long enough.
     Ready(T),
 }

@@ -19,29 +19,42 @@ use super::zstd_frame;
 /// What was found; ranges count from the start of the slice that was given.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event<'a> {
+    /// An entry begins.
     LocalHeader {
+        /// Counted from the beginning of the archive.
         ordinal: u64,
         /// Offset in the archive.
         offset: u64,
+        /// Name and sizes as the header has them; the CRC-32 and sizes are 0 if a descriptor follows.
         header: LocalFileHeader<'a>,
     },
+    /// A zstd frame with content.
     Frame {
+        /// Offset in the entry's content, in bytes.
         content_offset: u64,
+        /// Bytes: at most 131,072.
         content_size: u32,
+        /// The whole frame.
         range: Range<usize>,
+        /// It is one of the canonical hole frames (spec `#holes`).
         is_hole: bool,
     },
     /// Some data of a STORE entry: as much as the slice had of it.
     Stored {
+        /// Offset in the entry's content, in bytes.
         content_offset: u64,
+        /// The content itself.
         range: Range<usize>,
     },
+    /// The first frame of a part in which an entry goes on.
     StartOfPart(StartOfPart),
     /// Bytes that mean nothing; one skippable frame may come as several of these.
     Padding,
     /// The entry is complete; its sizes add up.
     EntryEnd {
+        /// There is one if bit 3 of the header is set.
         descriptor: Option<DataDescriptor>,
+        /// Bytes of the whole entry.
         content_size: u64,
     },
     /// The attribute region begins here.
@@ -51,7 +64,9 @@ pub enum Event<'a> {
 /// An event and the bytes at the start of the slice it took.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Advance<'a> {
+    /// The next call goes on behind them.
     pub consumed: usize,
+    /// Borrows from the slice that was given.
     pub event: Event<'a>,
 }
 

@@ -12,36 +12,58 @@ pub const LENGTH: usize = 192;
 pub const LENGTH_MAX: usize = 4096;
 /// The last bytes, which tell the trailer's length: length, CRC-32C, signature.
 pub const END_LENGTH: usize = 16;
+/// The first 8 bytes.
 pub const SIGNATURE: &[u8; 8] = b"BURSTTRL";
+/// The last 8 bytes.
 pub const END_SIGNATURE: &[u8; 8] = b"BURSTEND";
+/// Another number is another format, which is refused.
 pub const MAJOR: u16 = 1;
+/// What this version writes; a reader takes later ones too.
 pub const MINOR: u16 = 0;
 
 /// First bytes of the attribute region (spec `#attribute-region`).
 pub const ATTRIBUTE_REGION_SIGNATURE: &[u8; 8] = b"BURSTATR";
 
+/// Offsets and lengths in bytes; offsets are those of the archive.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Trailer {
+    /// Minor version of the writer.
     pub minor: u16,
     /// Length of the trailer itself.
     pub length: u32,
+    /// A reader may ignore bits it does not know.
     pub optional_features: u64,
+    /// Random, or what the maker chose.
     pub archive_id: [u8; 16],
+    /// Of the whole object.
     pub archive_length: u64,
+    /// Where the data region ends and the attribute region begins.
     pub data_end: u64,
+    /// Of the root attributes; 0 if there are none.
     pub root_length: u64,
+    /// CRC-32C of the root attributes.
     pub root_crc32c: u32,
+    /// At least [`part_map::RECORD_LENGTH`]; a later version may append fields.
     pub part_record_length: u32,
+    /// Of the part map.
     pub map_offset: u64,
+    /// Records in the map: the data region in steps of 8 MiB, rounded up.
     pub parts: u64,
     /// CRC-32C of part map and directory checksum table.
     pub index_crc32c: u32,
+    /// Of the directory checksum table.
     pub table_offset: u64,
+    /// Of the central directory.
     pub directory_offset: u64,
+    /// Without the end records.
     pub directory_length: u64,
+    /// In the directory.
     pub entries: u64,
+    /// Of the entries, those that are directories: they come first.
     pub directories: u64,
+    /// Sum of the uncompressed sizes of regular files.
     pub content_bytes: u64,
+    /// A hint: how the object was cut when it was uploaded.
     pub upload_part_size: u64,
 }
 

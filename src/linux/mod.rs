@@ -88,6 +88,14 @@ pub fn syncfs(file: BorrowedFd<'_>) -> io::Result<()> {
     Ok(retry(|| nix::unistd::syncfs(file))?)
 }
 
+/// The umask of this process; all of it if that cannot be known (before Linux 4.7, or without /proc). To ask with
+/// umask(2) would set it, for all threads.
+pub fn umask() -> u32 {
+    let status = std::fs::read_to_string("/proc/thread-self/status").unwrap_or_default();
+    let field = status.lines().find_map(|line| line.strip_prefix("Umask:"));
+    field.and_then(|octal| u32::from_str_radix(octal.trim(), 8).ok()).unwrap_or(0o777)
+}
+
 /// How long the calling thread had a CPU, and how long it waited for one although it could have run (0 if the kernel does
 /// not count that, CONFIG_SCHED_INFO).
 pub fn thread_times() -> (Duration, Duration) {

@@ -16,7 +16,9 @@ const PIECE: u64 = 4 * DIRECTORY_CHECKSUM_STEP;
 
 /// An archive whose index was read and found consistent.
 pub struct Archive {
+    /// Where further bytes come from.
     pub source: Box<dyn ArchiveSource>,
+    /// Of the pinned version of the archive.
     pub index: ArchiveIndex,
 }
 

@@ -8,7 +8,7 @@ use nix::errno::Errno;
 
 use super::report::Counters;
 use crate::format::{Attributes, Xattr};
-use crate::linux::{attributes, is_errno};
+use crate::linux::{attributes, is_errno, umask};
 
 const CAPABILITY: &[u8] = b"security.capability";
 const ACL: &[u8] = b"system.posix_acl_";
@@ -19,6 +19,8 @@ pub struct Privileges {
     is_root: bool,
     uid: u32,
     gid: u32,
+    /// Permissions that a new file does not get.
+    umask: u32,
     /// New files may get another group than `gid`, or an ACL.
     inherits: bool,
     /// ACLs that the file system refuses are a notice, no error.
@@ -29,7 +31,7 @@ impl Privileges {
     pub fn of_this_process(inherits: bool, warn_of_acls: bool) -> Self {
         let uid = nix::unistd::geteuid();
         let gid = nix::unistd::getegid().as_raw();
-        Privileges { is_root: uid.is_root(), uid: uid.as_raw(), gid, inherits, warn_of_acls }
+        Privileges { is_root: uid.is_root(), uid: uid.as_raw(), gid, umask: umask(), inherits, warn_of_acls }
     }
 
     pub fn is_root(&self) -> bool {
@@ -59,7 +61,7 @@ pub fn by_descriptor(
     let chown = !privileges.owner_is_right(a);
     let owned = !chown || owner(attributes::set_owner(fd, a.uid, a.gid), privileges, counters)?;
     let mode = mode_to_set(a, owned, counters);
-    if created_with != Some(mode) || privileges.inherits {
+    if created_with.map(|mode| mode & !privileges.umask) != Some(mode) || privileges.inherits {
         attributes::set_mode(fd, mode)?;
     }
     for (name, value) in capabilities_last(xattrs) {

@@ -18,11 +18,12 @@ mod checkpoint;
 mod completion;
 mod deferred;
 mod durable;
-pub mod fetch_directory;
+mod fetch_directory;
 mod file_table;
 mod finish;
 mod identity;
 mod image;
+#[doc(hidden)]
 pub mod journal;
 mod mounted;
 mod pipe;
@@ -42,9 +43,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 pub use fetch_directory::Archive;
-pub use image::{Destination, ImageOptions, ImageReport, Profile, image};
-pub use pipeline::{PipelineOptions, Sink, VerifiedPart};
-pub use report::{Report, Spent};
+pub(crate) use fetch_directory::hex;
+pub use image::{Destination, ImageOptions, ImageReport, Profile, Sizes, image};
+pub use pipeline::PipelineOptions;
+pub use report::{Fetched, Report, Spent};
 pub use selection::Selection;
 pub use status::{Status, Unfinished, status};
 pub use verify::{VerifyReport, verify};
@@ -63,6 +65,7 @@ pub const TIME_IS_OVER: usize = usize::MAX;
 /// How to restore.
 #[derive(Debug, Clone, Default)]
 pub struct RestoreOptions {
+    /// How parts are fetched and checked.
     pub pipeline: PipelineOptions,
     /// Merge into a target that is not empty: never deletes, replaces only regular files and links.
     pub into_existing: bool,

@@ -177,14 +177,21 @@ impl<'a> MountedSink<'a> {
     }
 
     /// Gives a regular file its size, if its end is a hole, and its attributes.
-    pub fn finish_file(&self, fd: BorrowedFd<'_>, entry: &Entry, path: &[u8], mode: u32, extend: bool) -> Result<()> {
+    pub fn finish_file(
+        &self,
+        fd: BorrowedFd<'_>,
+        entry: &Entry,
+        path: &[u8],
+        mode: Option<u32>,
+        extend: bool,
+    ) -> Result<()> {
         let xattrs = self.xattrs(entry)?;
         let finish = || {
             if extend {
                 let size = i64::try_from(entry.uncompressed_size).unwrap_or(i64::MAX);
                 retry(|| nix::unistd::ftruncate(fd, size))?;
             }
-            by_descriptor(fd, &entry.attributes, &xattrs, Some(mode), &self.privileges, &self.counters)
+            by_descriptor(fd, &entry.attributes, &xattrs, mode, &self.privileges, &self.counters)
         };
         finish().map_err(|e| self.failed(path, "finish", e))?;
         add(&self.counters.files, 1);
@@ -259,7 +266,7 @@ impl<'a> MountedSink<'a> {
                     .map_err(|e| self.failed(path, "write", e))?;
             }
             let extend = matches!(pieces.last(), Some(Piece { kind: PieceKind::Hole, .. }));
-            return self.finish_file(file.as_fd(), entry, path, mode, extend);
+            return self.finish_file(file.as_fd(), entry, path, Some(mode), extend);
         }
         let parts = parts_of(placed);
         let file = self.files.get(entry.ordinal, || {
@@ -283,7 +290,8 @@ impl<'a> MountedSink<'a> {
         }
         if self.files.part_done(entry.ordinal, parts.count() as u64) {
             let length = nix::sys::stat::fstat(&file.fd).map_err(|e| self.failed(path, "stat", e.into()))?.st_size;
-            self.finish_file(file.fd.as_fd(), entry, path, mode, length as u64 != size)?;
+            // Of a file of an earlier run the mode is not known.
+            self.finish_file(file.fd.as_fd(), entry, path, None, length as u64 != size)?;
         }
         Ok(())
     }

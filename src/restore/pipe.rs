@@ -456,7 +456,7 @@ fn finish_entry(
         (EntryType::Directory, _) => sink.defer_directory(&entry, path),
         (EntryType::Regular, _) => {
             let file = sink.open_file(parents, path)?;
-            sink.finish_file(file.as_fd(), &entry, path, 0o600, false)
+            sink.finish_file(file.as_fd(), &entry, path, Some(0o600), false)
         }
         (EntryType::Symlink, _) => {
             let text = sink.take_content(parents, path)?;

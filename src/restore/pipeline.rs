@@ -33,6 +33,7 @@ use crate::store::Bytes;
 /// How often waiting threads look whether they should stop.
 const TICK: Duration = Duration::from_millis(200);
 
+/// How many things go on at once. [`Default`]: a worker per CPU, 16 requests of 8 MiB.
 #[derive(Debug, Clone)]
 pub struct PipelineOptions {
     /// Threads that verify and write.

@@ -6,8 +6,11 @@ use std::time::Duration;
 
 /// What the pipeline fetched.
 #[derive(Debug, Clone, Copy, Default)]
+#[non_exhaustive]
 pub struct Fetched {
+    /// Parts that were fetched.
     pub parts: u64,
+    /// Their length.
     pub bytes: u64,
     /// Parts that were not fetched because an earlier run had put them in place.
     pub skipped: u64,
@@ -21,33 +24,45 @@ pub struct Fetched {
     pub parts_waited: Duration,
     /// Sums over the workers: how long they lived, had a CPU, and waited for one.
     pub workers_time: Duration,
+    /// How long they had a CPU.
     pub workers_cpu: Duration,
+    /// How long they were ready and waited for a CPU.
     pub workers_queued: Duration,
 }
 
 /// Where the time of the workers went; sums over them. What is missing to their lifetime they waited for each other.
 #[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
 pub struct Spent {
+    /// Sum of the workers' lifetimes.
     pub total: Duration,
     /// Nothing to do: waiting for parts of the archive.
     pub waiting_for_data: Duration,
+    /// On a CPU.
     pub at_work: Duration,
     /// In a system call without a CPU: the disk, or locks of the file system.
     pub waiting_for_disk: Duration,
+    /// Ready to run.
     pub waiting_for_cpu: Duration,
 }
 
 /// What a restore did.
 #[derive(Debug, Clone, Default)]
+#[non_exhaustive]
 pub struct Report {
+    /// By range; all 0 for a restore from a stream.
     pub fetched: Fetched,
     /// The target was complete before: nothing was done.
     pub was_complete: bool,
     /// An unfinished restore was continued.
     pub continued: bool,
+    /// Regular files.
     pub files: u64,
+    /// Without the target itself.
     pub directories: u64,
+    /// Symbolic links.
     pub symlinks: u64,
+    /// Further names of files.
     pub hard_links: u64,
     /// FIFOs and devices.
     pub nodes: u64,
@@ -55,6 +70,7 @@ pub struct Report {
     pub content_bytes: u64,
     /// Frames that went to the disk as they are, and their bytes.
     pub encoded_frames: u64,
+    /// Bytes in the archive.
     pub encoded_bytes: u64,
     /// Frames that had to be decompressed.
     pub decoded_frames: u64,

@@ -69,6 +69,7 @@ impl Selection {
         if prefixes.is_empty() { String::new() } else { format!("{:08x}", crc32c(&prefixes.join(&0))) }
     }
 
+    /// Nothing was selected in particular.
     pub fn is_everything(&self) -> bool {
         self.prefixes.is_empty()
     }

@@ -14,12 +14,15 @@ use crate::linux::beneath::Beneath;
 pub enum Status {
     /// Nothing was restored here.
     Nothing,
+    /// A restore was begun.
     Unfinished(Unfinished),
     /// Complete; what the completion marker says.
     Complete(Value),
 }
 
+/// How far a restore came that is not complete. [`Default`]: nothing is known but that.
 #[derive(Debug, Clone, Default)]
+#[non_exhaustive]
 pub struct Unfinished {
     /// What the restore was begun with; Null if that is not known.
     pub begun: Value,

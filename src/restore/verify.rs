@@ -19,9 +19,13 @@ use crate::observe::Events;
 
 /// What was verified.
 #[derive(Debug, Clone, Copy, Default)]
+#[non_exhaustive]
 pub struct VerifyReport {
+    /// What came over the network, or from the file.
     pub fetched: Fetched,
+    /// In the directory.
     pub entries: u64,
+    /// Sum of the uncompressed sizes of regular files.
     pub content_bytes: u64,
     /// Whether the content was decompressed and compared with its CRC-32.
     pub content: bool,

@@ -13,7 +13,7 @@ use crate::error::{Error, Kind, Result};
 use crate::linux::freeze::{Ended, Frozen};
 use crate::linux::is_errno;
 
-/// How file systems may be frozen.
+/// How file systems may be frozen. A process is forked that thaws them, whatever becomes of this one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Freeze {
     /// After this they are thawed, whatever is read then.
@@ -24,9 +24,11 @@ pub struct Freeze {
 
 /// A file system that was frozen for a while.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct FrozenPlace {
     /// The source that was read from it.
     pub path: PathBuf,
+    /// For which everybody else who wrote to it had to wait.
     pub time: Duration,
     /// Set if it was thawed before all of it was read: why.
     pub thawed_early: Option<&'static str>,

@@ -7,7 +7,7 @@ use nix::sys::stat::{major, minor};
 use super::compress::Compressor;
 use super::large::cut_runs;
 use super::record::{Record, Source, Stat};
-use super::source_file::{Missing, SourceFile, attributes_of_path, is_gone, read_link};
+use super::source_file::{SourceFile, attributes_of_path, is_gone, read_link};
 use super::stored::{Stored, StoredFrames};
 use super::{HardLinks, SnapshotOptions};
 use crate::error::Result;
@@ -16,11 +16,10 @@ use crate::format::checksum::{crc32, crc32_combine, crc32_of_zeros};
 use crate::format::entry::{S_IFBLK, S_IFCHR, S_IFDIR, S_IFIFO, S_IFLNK, S_IFMT};
 use crate::format::limits::FINISHED_IN_MEMORY_MAX;
 use crate::format::{Attributes, EntryType};
+use crate::observe::Change;
 
 /// A file that will not hold still is read this often before what was read last is taken.
 const ATTEMPTS: usize = 4;
-
-pub const CHANGED: &str = "changed while it was read";
 
 /// Data of an entry.
 #[derive(Debug)]
@@ -50,7 +49,7 @@ pub enum Read {
     Ready(Box<Ready>),
     /// The file is too large to be finished in memory.
     Large(SourceFile),
-    Missing(PathBuf, Missing),
+    Missing(PathBuf, Change),
 }
 
 /// What a thread that reads and compresses has of its own, and what all share.
@@ -80,7 +79,7 @@ impl<'a> Worker<'a> {
         }
         let (place, path) = (record.location(self.sources), record.shown(self.sources));
         let attributes = match attributes_of_path(&place, &path, &record.stat) {
-            Err(error) if is_gone(&error) => return Ok(Read::Missing(path, Missing::Vanished)),
+            Err(error) if is_gone(&error) => return Ok(Read::Missing(path, Change::Vanished)),
             attributes => attributes?,
         };
         let device = (major(record.stat.rdev) as u32, minor(record.stat.rdev) as u32);
@@ -97,7 +96,7 @@ impl<'a> Worker<'a> {
                 };
                 EntryType::Symlink
             }
-            _ => return Ok(Read::Missing(path, Missing::OtherType)),
+            _ => return Ok(Read::Missing(path, Change::OtherType)),
         };
         let crc32 = crc32(&data);
         let content_length = data.len() as u64;

@@ -23,13 +23,15 @@ mod stored;
 mod walk;
 mod write;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::error::{Error, Kind, Result};
 use crate::format::Attributes;
 use crate::format::archive_writer::WriterOptions;
+pub use crate::observe::{Change, Skip};
+use crate::observe::{Event, Events};
 use crate::store::{ArchiveSink, MAX_UPLOAD_PARTS, upload_part_size};
 pub use compress::measure_level;
 pub use freeze::{Freeze, FrozenPlace};
@@ -37,7 +39,7 @@ pub use preset::{HOST, Preset};
 use selection::Selection;
 use still::Still;
 pub use still::{Consistent, Stillness};
-pub use walk::Totals;
+use walk::Totals;
 
 /// Default of [`SnapshotOptions::level`].
 pub const DEFAULT_LEVEL: i32 = 3;
@@ -66,6 +68,7 @@ pub struct SnapshotOptions {
     pub part_size: Option<u64>,
     /// Random unless bytes must be reproducible: see [`random_id`].
     pub archive_id: [u8; 16],
+    /// What becomes of names that share an inode.
     pub hard_links: HardLinks,
     /// Whether subvolume snapshots are archived in place of what is in use.
     pub consistent: Consistent,
@@ -112,48 +115,27 @@ impl Default for SnapshotOptions {
     }
 }
 
-/// What happens, as it happens.
-#[derive(Debug)]
-pub enum Event<'a> {
-    /// The walk goes on: this much was found so far.
-    Walking { entries: u64, bytes: u64 },
-    /// The walk is over.
-    Walked(Totals),
-    /// Content bytes put into the archive so far.
-    Progress { bytes: u64 },
-    /// Left out of the archive on purpose, with all below it.
-    Skipped { path: &'a Path, why: Skip },
-    /// Was not still while it was read.
-    Changed { path: &'a Path, what: &'static str },
-    /// Something else that a person should know.
-    Notice { text: &'a str },
-}
-
-/// Why something is left out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Skip {
-    /// It matches a pattern.
-    Excluded,
-    /// The directory is in the archive; what is below it is on another file system.
-    OtherFileSystem,
-    Socket,
-    /// One certain file: the archive, a swap file.
-    Refused(&'static str),
-}
-
 /// How often each happened. A directory with all below it counts as one.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Skipped {
+    /// [`Skip::Excluded`]
     pub excluded: u64,
+    /// [`Skip::OtherFileSystem`]
     pub other_file_systems: u64,
+    /// [`Skip::Socket`]
     pub sockets: u64,
+    /// [`Skip::Refused`]
     pub refused: u64,
 }
 
 /// What was done.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Report {
+    /// Regular files.
     pub files: u64,
+    /// Without the one whose contents the archive holds.
     pub directories: u64,
     /// Further names of files that are in the archive already.
     pub hard_links: u64,
@@ -163,31 +145,36 @@ pub struct Report {
     pub content_bytes: u64,
     /// Those of them in frames that were taken as they are stored.
     pub verbatim_bytes: u64,
+    /// Length of the archive; 0 for a survey.
     pub archive_bytes: u64,
+    /// Of the options; zeros for a survey.
     pub archive_id: [u8; 16],
+    /// With which the sink was made, in bytes.
     pub part_size: u64,
+    /// What was left out on purpose.
     pub skipped: Skipped,
     /// Paths that changed or vanished while they were read. The archive is good; it may not show one moment.
     pub changed: u64,
+    /// How far the archive shows one moment.
     pub stillness: Stillness,
 }
 
 /// Passes events on and counts what the report needs.
-pub(crate) struct Events<'a> {
-    listener: &'a mut dyn FnMut(Event<'_>),
-    interrupt: Arc<AtomicUsize>,
+struct Tally<'a> {
+    events: &'a Events,
+    interrupt: &'a AtomicUsize,
     skipped: Skipped,
     changed: u64,
 }
 
-impl<'a> Events<'a> {
-    fn new(options: &SnapshotOptions, listener: &'a mut dyn FnMut(Event<'_>)) -> Events<'a> {
-        Events { listener, interrupt: options.interrupt.clone(), skipped: Skipped::default(), changed: 0 }
+impl<'a> Tally<'a> {
+    fn new(options: &'a SnapshotOptions, events: &'a Events) -> Tally<'a> {
+        Tally { events, interrupt: &options.interrupt, skipped: Skipped::default(), changed: 0 }
     }
 
     fn send(&mut self, event: Event<'_>) {
         match event {
-            Event::Skipped { why, .. } => {
+            Event::LeftOut { why, .. } => {
                 *match why {
                     Skip::Excluded => &mut self.skipped.excluded,
                     Skip::OtherFileSystem => &mut self.skipped.other_file_systems,
@@ -198,7 +185,7 @@ impl<'a> Events<'a> {
             Event::Changed { .. } => self.changed += 1,
             _ => {}
         }
-        (self.listener)(event);
+        self.events.emit(event);
     }
 
     fn check_interrupt(&self) -> Result<()> {
@@ -215,20 +202,20 @@ pub fn run(
     options: &SnapshotOptions,
     paths: &[PathBuf],
     make_sink: impl FnOnce(u64) -> Result<Box<dyn ArchiveSink>>,
-    mut listener: impl FnMut(Event<'_>),
+    events: &Events,
 ) -> Result<Report> {
     if let Some(size) = options.part_size {
         check_part_size(size)?;
     }
-    let mut events = Events::new(options, &mut listener);
+    let mut tally = Tally::new(options, events);
     let mut still = Still::new(options.consistent, options.freeze.clone());
-    let result = archive(options, paths, make_sink, &mut still, &mut events);
+    let result = archive(options, paths, make_sink, &mut still, &mut tally);
     // Whatever came of it; what cannot be deleted now does not make a good archive bad.
     let (stillness, released) = still.release();
     if let Err(error) = released {
-        events.send(Event::Notice { text: &error.to_string() });
+        tally.send(Event::NotReleased { why: &error.to_string() });
     }
-    Ok(Report { skipped: events.skipped, changed: events.changed, stillness, ..result? })
+    Ok(Report { skipped: tally.skipped, changed: tally.changed, stillness, ..result? })
 }
 
 fn archive(
@@ -236,41 +223,42 @@ fn archive(
     paths: &[PathBuf],
     make_sink: impl FnOnce(u64) -> Result<Box<dyn ArchiveSink>>,
     still: &mut Still,
-    events: &mut Events<'_>,
+    tally: &mut Tally<'_>,
 ) -> Result<Report> {
-    let (walked, root) = find(options, paths, still, events)?;
+    let (walked, root) = find(options, paths, still, tally)?;
     let part_size = choose_part_size(options.part_size, &walked.totals)?;
     let writer_options = WriterOptions { archive_id: options.archive_id, root, upload_part_size: part_size };
     let sink = make_sink(part_size)?;
     let mut writer = write::Writer::new(writer_options, sink, &walked.sources, options)?;
-    pipeline::run(options, &walked.sources, &walked, &mut |outcome| writer.put(outcome, events))?;
+    pipeline::run(options, &walked.sources, &walked, &mut |outcome| writer.put(outcome, tally))?;
     // All is read: the end of an upload may take a while.
     still.thaw()?;
-    let report = writer.finish(events)?;
+    tally.send(Event::Finishing);
+    let report = writer.finish(tally)?;
     Ok(Report { archive_id: options.archive_id, part_size, ..report })
 }
 
 /// What [`run`] would archive; nothing is read but directories, nothing is written, and no subvolume snapshot made.
-pub fn survey(options: &SnapshotOptions, paths: &[PathBuf], mut listener: impl FnMut(Event<'_>)) -> Result<Report> {
-    let mut events = Events::new(options, &mut listener);
-    let (walked, _) = find(options, paths, &mut Still::new(Consistent::Off, None), &mut events)?;
+pub fn survey(options: &SnapshotOptions, paths: &[PathBuf], events: &Events) -> Result<Report> {
+    let mut tally = Tally::new(options, events);
+    let (walked, _) = find(options, paths, &mut Still::new(Consistent::Off, None), &mut tally)?;
     let report = walked.count(options.hard_links)?;
-    Ok(Report { skipped: events.skipped, changed: events.changed, ..report })
+    Ok(Report { skipped: tally.skipped, changed: tally.changed, ..report })
 }
 
 fn find(
     options: &SnapshotOptions,
     paths: &[PathBuf],
     still: &mut Still,
-    events: &mut Events<'_>,
+    tally: &mut Tally<'_>,
 ) -> Result<(walk::Walked, Option<Attributes>)> {
     let selection = Selection::new(options)?;
     let sources = sources::place(paths, options.relative, still)?;
     if options.files_from.is_some() && sources.root.is_none() {
         return Err(Error::new(Kind::Usage, "--files-from goes with one SOURCE, a directory"));
     }
-    let walked = walk::walk(sources.all, &selection, still, events)?;
-    events.send(Event::Walked(walked.totals));
+    let walked = walk::walk(sources.all, &selection, still, tally)?;
+    tally.send(Event::Walked { entries: walked.totals.entries, bytes: walked.totals.bytes });
     Ok((walked, sources.root))
 }
 

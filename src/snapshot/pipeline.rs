@@ -12,13 +12,14 @@ use super::budget::Budget;
 use super::item::{Read, Ready, Worker};
 use super::large::{self, Run};
 use super::record::{Record, Source};
-use super::source_file::{Missing, SourceFile};
+use super::source_file::SourceFile;
 use super::walk::Walked;
 use super::{HardLinks, SnapshotOptions};
 use crate::error::{Error, Kind, Result};
 use crate::format::archive_writer::{NewEntry, Piece};
 use crate::format::checksum::crc32_combine;
 use crate::format::limits::FINISHED_IN_MEMORY_MAX;
+use crate::observe::Change;
 
 /// Small files are handed out together until they hold this many bytes or are this many.
 const BATCH_BYTES: u64 = 1 << 20;
@@ -38,7 +39,7 @@ pub enum Outcome {
     Link(Record),
     /// Became too large to be finished in memory after the walk.
     Grown(Record),
-    Missing(PathBuf, Missing),
+    Missing(PathBuf, Change),
     LargeBegin {
         entry: NewEntry,
         file: Arc<SourceFile>,

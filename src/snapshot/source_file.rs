@@ -15,6 +15,7 @@ use crate::format::limits::is_marker;
 use crate::format::{Attributes, Xattr};
 use crate::linux::attributes::{list_xattrs, list_xattrs_no_follow};
 use crate::linux::holes::data_extents_in;
+use crate::observe::Change;
 
 /// An open regular file and what it was when it was opened.
 #[derive(Debug)]
@@ -25,41 +26,24 @@ pub struct SourceFile {
     pub stat: Stat,
 }
 
-/// Why a path is not read; every other trouble is an error.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Missing {
-    /// Nothing has the name any more.
-    Vanished,
-    /// Something else has the name now.
-    OtherType,
-}
-
-impl Missing {
-    pub fn what(self) -> &'static str {
-        match self {
-            Missing::Vanished => "vanished: not archived",
-            Missing::OtherType => "became something else: not archived",
-        }
-    }
-}
-
 impl SourceFile {
-    /// Opens `path`; messages name it as `shown`.
-    pub fn open(path: &Path, shown: PathBuf) -> Result<Result<SourceFile, Missing>> {
+    /// Opens `path`; messages name it as `shown`. What happened to it if it is no regular file now; every other trouble
+    /// is an error.
+    pub fn open(path: &Path, shown: PathBuf) -> Result<Result<SourceFile, Change>> {
         let what = |e| Error::io(format!("open {}", shown.display()), e);
         let file = match open(path) {
             Ok(file) => file,
             Err(e) => {
                 return match e.raw_os_error() {
-                    Some(libc::ENOENT) => Ok(Err(Missing::Vanished)),
-                    Some(libc::ELOOP | libc::ENXIO | libc::ENOTDIR) => Ok(Err(Missing::OtherType)),
+                    Some(libc::ENOENT) => Ok(Err(Change::Vanished)),
+                    Some(libc::ELOOP | libc::ENXIO | libc::ENOTDIR) => Ok(Err(Change::OtherType)),
                     _ => Err(what(e)),
                 };
             }
         };
         let stat = Stat::of(&file.metadata().map_err(what)?);
         if !stat.is_regular() {
-            return Ok(Err(Missing::OtherType));
+            return Ok(Err(Change::OtherType));
         }
         Ok(Ok(SourceFile { file, path: shown, stat }))
     }
@@ -135,13 +119,13 @@ fn is_portable(name: &[u8]) -> bool {
 }
 
 /// The text of a symbolic link; None if it is none any more.
-pub fn read_link(path: &Path, shown: &Path) -> Result<Result<Vec<u8>, Missing>> {
+pub fn read_link(path: &Path, shown: &Path) -> Result<Result<Vec<u8>, Change>> {
     use std::os::unix::ffi::OsStringExt;
     match std::fs::read_link(path) {
         Ok(text) => Ok(Ok(text.into_os_string().into_vec())),
         Err(e) => match e.raw_os_error() {
-            Some(libc::ENOENT) => Ok(Err(Missing::Vanished)),
-            Some(libc::EINVAL | libc::ENOTDIR) => Ok(Err(Missing::OtherType)),
+            Some(libc::ENOENT) => Ok(Err(Change::Vanished)),
+            Some(libc::EINVAL | libc::ENOTDIR) => Ok(Err(Change::OtherType)),
             _ => Err(Error::io(format!("read the link {}", shown.display()), e)),
         },
     }
@@ -173,12 +157,12 @@ mod tests {
         assert!(file.is_unchanged().unwrap());
         fs::write(path("f"), b"abcd").unwrap();
         assert!(!file.is_unchanged().unwrap());
-        for (name, why) in [("l", Missing::OtherType), ("p", Missing::OtherType), ("x", Missing::Vanished)] {
+        for (name, why) in [("l", Change::OtherType), ("p", Change::OtherType), ("x", Change::Vanished)] {
             assert_eq!(open(&path(name)).unwrap_err(), why, "{name}");
         }
-        assert_eq!(open(dir.path()).unwrap_err(), Missing::OtherType);
+        assert_eq!(open(dir.path()).unwrap_err(), Change::OtherType);
         assert_eq!(read_link(&path("l")).unwrap(), b"f");
-        assert_eq!(read_link(&path("f")).unwrap_err(), Missing::OtherType);
+        assert_eq!(read_link(&path("f")).unwrap_err(), Change::OtherType);
     }
 
     #[test]

@@ -44,6 +44,7 @@ enum Place {
 
 /// What was used.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Stillness {
     /// Subvolumes of which a snapshot was made.
     pub snapshots: u64,

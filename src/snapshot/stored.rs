@@ -9,7 +9,7 @@ use nix::sys::statfs::{BTRFS_SUPER_MAGIC, fstatfs};
 use zstd::zstd_safe::DCtx;
 
 use super::source_file::SourceFile;
-use crate::btrfs::encoded_io::{Compression, encoded_read};
+use crate::btrfs::{Compression, encoded_read};
 use crate::format::limits::FRAME_CONTENT_MAX;
 use crate::format::step::Step;
 use crate::format::zstd_frame::parse;

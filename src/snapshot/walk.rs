@@ -17,12 +17,13 @@ use super::area::{self, AREA};
 use super::record::{Record, Source, Stat};
 use super::selection::{Selection, Verdict};
 use super::still::Still;
-use super::{Event, Events, HardLinks, Report, Skip};
+use super::{HardLinks, Report, Tally};
 use crate::btrfs::subvolume::PLACEHOLDER_INODE;
 use crate::error::{Error, Result};
 use crate::format::entry::{S_IFBLK, S_IFCHR, S_IFDIR, S_IFIFO, S_IFLNK, S_IFMT, S_IFREG, check_path};
 use crate::format::limits::{FRAME_CONTENT_MAX, STATE_DIRECTORY};
 use crate::linux::spool::Spool;
+use crate::observe::{Change, Event, Skip};
 
 /// Records stay in memory up to this many bytes per spool.
 const SPOOL_MEMORY: usize = 64 << 20;
@@ -30,11 +31,13 @@ const SPOOL_MEMORY: usize = 64 << 20;
 /// Sums over what was found.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Totals {
+    /// Paths, the sources themselves included.
     pub entries: u64,
     /// Apparent size of the regular files.
     pub bytes: u64,
     /// What of it can be data: not more than the file system has allocated.
     pub data_bytes: u64,
+    /// Sum of the lengths of their names in the archive.
     pub name_bytes: u64,
 }
 
@@ -96,19 +99,19 @@ fn no_list(error: io::Error) -> Error {
 }
 
 /// Walks all sources, in the order given. Takes snapshots of what else is found on the way.
-pub fn walk(sources: Vec<Source>, selection: &Selection, still: &mut Still, events: &mut Events<'_>) -> Result<Walked> {
+pub fn walk(sources: Vec<Source>, selection: &Selection, still: &mut Still, tally: &mut Tally<'_>) -> Result<Walked> {
     let temporary = std::env::temp_dir();
     let spool = || Spool::new(&temporary, SPOOL_MEMORY);
     let given = sources.len();
     let walked = Walked { sources, directories: spool(), others: spool(), totals: Totals::default() };
-    let mut walker = Walker { walked, selection, still, events, seen: HashSet::new(), bytes: Vec::new() };
+    let mut walker = Walker { walked, selection, still, tally, seen: HashSet::new(), bytes: Vec::new() };
     for index in 0..given {
         walker.source(index)?;
     }
-    let Walker { walked, seen, events, .. } = walker;
+    let Walker { walked, seen, tally, .. } = walker;
     for path in selection.not_seen(&seen) {
         let path = walked.sources.first().map_or(path.to_owned(), |source| source.shown.join(path));
-        events.send(Event::Changed { path: &path, what: "is not there: not archived" });
+        tally.send(Event::Changed { path: &path, how: Change::NotThere });
     }
     Ok(walked)
 }
@@ -117,7 +120,7 @@ struct Walker<'a, 'e> {
     walked: Walked,
     selection: &'a Selection,
     still: &'a mut Still,
-    events: &'a mut Events<'e>,
+    tally: &'a mut Tally<'e>,
     /// Which of the paths that were named one by one were found.
     seen: HashSet<PathBuf>,
     /// The record at hand.
@@ -153,7 +156,7 @@ impl Walker<'_, '_> {
                 continue;
             };
             let path = level.path.join(name);
-            self.events.check_interrupt()?;
+            self.tally.check_interrupt()?;
             if self.is_left_out(&source, &path, is_directory) {
                 continue;
             }
@@ -176,7 +179,7 @@ impl Walker<'_, '_> {
             }
             if is_other {
                 let path = source.shown.join(path);
-                self.events.send(Event::Skipped { path: &path, why: Skip::OtherFileSystem });
+                self.tally.send(Event::LeftOut { path: &path, why: Skip::OtherFileSystem });
                 continue;
             }
             levels.extend(self.list(&source, path)?);
@@ -200,7 +203,7 @@ impl Walker<'_, '_> {
         if stays_empty || is_placeholder {
             self.found((index, &below), Path::new(""), &metadata)?;
             if stays_empty {
-                self.events.send(Event::Skipped { path: &below.shown, why: Skip::OtherFileSystem });
+                self.tally.send(Event::LeftOut { path: &below.shown, why: Skip::OtherFileSystem });
             }
             return Ok(());
         }
@@ -218,7 +221,7 @@ impl Walker<'_, '_> {
         let verdict = self.selection.verdict(&relative, is_directory);
         if verdict == Verdict::Excluded {
             let path = source.shown.join(path);
-            self.events.send(Event::Skipped { path: &path, why: Skip::Excluded });
+            self.tally.send(Event::LeftOut { path: &path, why: Skip::Excluded });
         }
         if verdict != Verdict::NotListed && self.selection.is_listed(&relative) {
             self.seen.insert(relative);
@@ -246,7 +249,7 @@ impl Walker<'_, '_> {
         let refused = self.selection.refused((device, stat.ino)).map(Skip::Refused);
         let is_known = [S_IFREG, S_IFDIR, S_IFLNK, S_IFIFO, S_IFCHR, S_IFBLK].contains(&(stat.mode & S_IFMT));
         if let Some(why) = refused.or((!is_known).then_some(Skip::Socket)) {
-            self.events.send(Event::Skipped { path: &beneath(&source.shown, path), why });
+            self.tally.send(Event::LeftOut { path: &beneath(&source.shown, path), why });
             return Ok(false);
         }
         let record = Record { source: index as u32, path: path.as_os_str().as_bytes().to_vec(), stat };
@@ -256,7 +259,7 @@ impl Walker<'_, '_> {
         let totals = &mut self.walked.totals;
         totals.add(&name, &stat, metadata.blocks().saturating_mul(512));
         if totals.entries.is_multiple_of(1024) {
-            self.events.send(Event::Walking { entries: totals.entries, bytes: totals.bytes });
+            self.tally.send(Event::Walking { entries: totals.entries, bytes: totals.bytes });
         }
         self.bytes.clear();
         record.encode(&mut self.bytes);
@@ -281,7 +284,7 @@ impl Walker<'_, '_> {
     /// What is gone since its directory was read is reported; anything else ends the snapshot.
     fn vanished_or(&mut self, path: &Path, error: io::Error) -> Result<()> {
         if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) {
-            self.events.send(Event::Changed { path, what: "vanished: not archived" });
+            self.tally.send(Event::Changed { path, how: Change::Vanished });
             return Ok(());
         }
         Err(Error::io(format!("read {}", path.display()), error))

@@ -4,17 +4,18 @@ use std::collections::HashMap;
 use std::io::Read as _;
 use std::sync::Arc;
 
-use super::item::{CHANGED, Data, Read, Ready, Worker};
+use super::item::{Data, Read, Ready, Worker};
 use super::pipeline::{Outcome, Range, large_begin};
 use super::record::{Record, Source};
 use super::source_file::SourceFile;
-use super::{Event, Events, Report, SnapshotOptions, large};
+use super::{Report, SnapshotOptions, Tally, large};
 use crate::error::{Error, Result};
 use crate::format::archive_writer::{ArchiveWriter, NewEntry, WriterOptions};
 use crate::format::checksum::{crc32, crc32_combine};
 use crate::format::entry::hard_link_text;
 use crate::format::{Attributes, EntryType};
 use crate::linux::spool::Spool;
+use crate::observe::{Change, Event};
 use crate::store::ArchiveSink;
 
 /// The directory stays in memory up to this many bytes.
@@ -75,38 +76,38 @@ impl<'a> Writer<'a> {
     }
 
     /// Appends what comes next.
-    pub fn put(&mut self, outcome: Outcome, events: &mut Events<'_>) -> Result<()> {
-        events.check_interrupt()?;
+    pub fn put(&mut self, outcome: Outcome, tally: &mut Tally<'_>) -> Result<()> {
+        tally.check_interrupt()?;
         match outcome {
-            Outcome::Entry(ready) => self.entry(*ready, events)?,
+            Outcome::Entry(ready) => self.entry(*ready, tally)?,
             Outcome::Link(record) => match self.linkable.get(&record.stat.inode()) {
                 Some(target) => {
                     let entry = target.link(record.name(self.worker.sources));
                     self.hard_link(entry)?;
                 }
                 // The first name was gone, or another file, when it was opened.
-                None => self.read_now(&record, events)?,
+                None => self.read_now(&record, tally)?,
             },
-            Outcome::Grown(record) => self.read_now(&record, events)?,
-            Outcome::Missing(path, missing) => events.send(Event::Changed { path: &path, what: missing.what() }),
+            Outcome::Grown(record) => self.read_now(&record, tally)?,
+            Outcome::Missing(path, missing) => tally.send(Event::Changed { path: &path, how: missing }),
             Outcome::LargeBegin { entry, file } => {
                 self.large = Some(Large { entry: Some(entry), file, crc32: 0, length: 0, ended_early: false });
             }
-            Outcome::LargeRange(range) => self.range(range, events)?,
-            Outcome::LargeEnd => self.end_large(events)?,
+            Outcome::LargeRange(range) => self.range(range, tally)?,
+            Outcome::LargeEnd => self.end_large(tally)?,
         }
         if self.archive.output().len() >= OUTPUT_STEP { self.drain() } else { Ok(()) }
     }
 
-    fn entry(&mut self, ready: Ready, events: &mut Events<'_>) -> Result<()> {
+    fn entry(&mut self, ready: Ready, tally: &mut Tally<'_>) -> Result<()> {
         let Ready { entry, data, crc32, content_length, verbatim, inode, changed } = ready;
         self.report.verbatim_bytes += verbatim;
         if let Some(path) = changed {
-            events.send(Event::Changed { path: &path, what: CHANGED });
+            tally.send(Event::Changed { path: &path, how: Change::WhileRead });
         }
         match entry.entry_type {
             EntryType::Directory => self.report.directories += 1,
-            EntryType::Regular => self.count_file(content_length, events),
+            EntryType::Regular => self.count_file(content_length, tally),
             _ => self.report.others += 1,
         }
         let target = inode.map(|inode| (inode, entry.path.clone(), entry.attributes.clone()));
@@ -128,28 +129,28 @@ impl<'a> Writer<'a> {
     }
 
     /// Reads a path out of turn, on this thread. Only after something changed, so speed does not matter.
-    fn read_now(&mut self, record: &Record, events: &mut Events<'_>) -> Result<()> {
+    fn read_now(&mut self, record: &Record, tally: &mut Tally<'_>) -> Result<()> {
         match self.worker.read(record)? {
-            Read::Ready(ready) => self.entry(*ready, events),
+            Read::Ready(ready) => self.entry(*ready, tally),
             Read::Missing(path, missing) => {
-                events.send(Event::Changed { path: &path, what: missing.what() });
+                tally.send(Event::Changed { path: &path, how: missing });
                 Ok(())
             }
             Read::Large(file) => {
                 let begin = large_begin(&self.worker, record, file)?;
                 let Outcome::LargeBegin { file, .. } = &begin else { return Ok(()) };
                 let file = file.clone();
-                self.put(begin, events)?;
+                self.put(begin, tally)?;
                 large::jobs(&file, |runs| {
                     let range = self.worker.range(&file, &runs)?;
-                    self.put(Outcome::LargeRange(range), events)
+                    self.put(Outcome::LargeRange(range), tally)
                 })?;
-                self.put(Outcome::LargeEnd, events)
+                self.put(Outcome::LargeEnd, tally)
             }
         }
     }
 
-    fn range(&mut self, range: Range, events: &mut Events<'_>) -> Result<()> {
+    fn range(&mut self, range: Range, tally: &mut Tally<'_>) -> Result<()> {
         let Some(large) = self.large.as_mut().filter(|large| !large.ended_early) else { return Ok(()) };
         large.ended_early = !range.complete;
         large.crc32 = crc32_combine(large.crc32, range.crc32, range.length);
@@ -167,11 +168,11 @@ impl<'a> Writer<'a> {
             self.archive.piece(piece)?;
         }
         self.content_bytes += range.length;
-        events.send(Event::Progress { bytes: self.content_bytes });
+        tally.send(Event::Archived { bytes: self.content_bytes });
         Ok(())
     }
 
-    fn end_large(&mut self, events: &mut Events<'_>) -> Result<()> {
+    fn end_large(&mut self, tally: &mut Tally<'_>) -> Result<()> {
         let Some(large) = self.large.take() else { return Ok(()) };
         self.report.files += 1;
         match large.entry {
@@ -185,15 +186,15 @@ impl<'a> Writer<'a> {
             }
         }
         if large.ended_early || !large.file.is_unchanged()? {
-            events.send(Event::Changed { path: &large.file.path, what: CHANGED });
+            tally.send(Event::Changed { path: &large.file.path, how: Change::WhileRead });
         }
         Ok(())
     }
 
-    fn count_file(&mut self, length: u64, events: &mut Events<'_>) {
+    fn count_file(&mut self, length: u64, tally: &mut Tally<'_>) {
         self.report.files += 1;
         self.content_bytes += length;
-        events.send(Event::Progress { bytes: self.content_bytes });
+        tally.send(Event::Archived { bytes: self.content_bytes });
     }
 
     fn drain(&mut self) -> Result<()> {
@@ -207,13 +208,13 @@ impl<'a> Writer<'a> {
     }
 
     /// Ends the archive and makes it visible.
-    pub fn finish(mut self, events: &mut Events<'_>) -> Result<Report> {
+    pub fn finish(mut self, tally: &mut Tally<'_>) -> Result<Report> {
         let finished = self.archive.finish()?;
         self.drain()?;
         let mut reader = self.directory.reader();
         let mut buffer = vec![0; OUTPUT_STEP];
         loop {
-            events.check_interrupt()?;
+            tally.check_interrupt()?;
             let read = |e| Error::io("read the directory of the archive from its temporary file", e);
             let count = reader.read(&mut buffer).map_err(read)?;
             if count == 0 {

@@ -12,8 +12,8 @@ impl S3Options {
     /// and, for endpoint, region and attempts, the profile in AWS_CONFIG_FILE or `~/.aws/config`. `profile` is the
     /// caller's choice; it also decides the credentials, while AWS_PROFILE leaves these to the usual chain.
     ///
-    /// For the command line only: library callers fill in the fields themselves. Call
-    /// [`S3Options::find_region`] after flags have been applied.
+    /// The fields may as well be filled in by the caller: nothing else looks at the environment, but aws-c-s3 for credentials
+    /// ([`Credentials::DefaultChain`]). Call [`S3Options::find_region`] after whatever may set a region.
     pub fn from_environment(profile: Option<&str>) -> Result<S3Options> {
         let section =
             profile.map(str::to_owned).or_else(|| variable("AWS_PROFILE")).or_else(|| variable("AWS_DEFAULT_PROFILE"));

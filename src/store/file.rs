@@ -43,6 +43,7 @@ struct Shared {
 }
 
 impl FileSource {
+    /// Reads the tail at once, and fails if `path` is neither a regular file nor a block device.
     pub fn open(path: &Path) -> Result<FileSource> {
         let what = || format!("open {}", path.display());
         // O_NONBLOCK: opening a FIFO by mistake must not wait for a writer.
@@ -201,6 +202,7 @@ pub struct FileSink {
 }
 
 impl FileSink {
+    /// Fails with [`Kind::TargetInUse`] if there is something at `path`, unless `overwrite`. `path` must be writable now.
     pub fn create(path: &Path, overwrite: bool) -> Result<FileSink> {
         let path = final_path(path, overwrite)?;
         let directory = parent_of(&path);

@@ -11,9 +11,11 @@ use crate::error::{Error, Kind, Result};
 pub enum Location {
     /// `s3://bucket/key`, with `?versionId=ID` behind it for an old version.
     S3 {
+        /// Letters, digits, dots, hyphens and underscores.
         bucket: String,
         /// Taken literally: nothing in it is percent-decoded.
         key: String,
+        /// None is the latest one when it is opened.
         version: Option<String>,
     },
     /// A path. `./s3:name` names a file whose name looks like a URL.
@@ -26,6 +28,7 @@ pub enum Location {
 const MAX_KEY_BYTES: usize = 1024;
 
 impl Location {
+    /// Neither file nor bucket is looked at. Fails with [`Kind::Usage`].
     pub fn parse(text: &OsStr) -> Result<Location> {
         if text.is_empty() {
             return Err(usage("the location is empty: give s3://bucket/key, a file name or -"));

@@ -7,11 +7,11 @@
 #[cfg(feature = "s3")]
 mod environment;
 pub mod file;
-pub mod location;
-pub mod options;
+mod location;
+mod options;
 #[cfg(feature = "s3")]
 pub mod s3;
-pub mod stdio;
+mod stdio;
 
 use std::ops::Range;
 use std::time::Duration;

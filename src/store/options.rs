@@ -31,7 +31,14 @@ pub enum Credentials {
     /// One named profile of the shared files, also when the environment holds credentials.
     Profile(String),
     /// These.
-    Static { access_key_id: String, secret_access_key: String, session_token: Option<String> },
+    Static {
+        /// What S3 knows it by; messages and logs may have it.
+        access_key_id: String,
+        /// Never in a message.
+        secret_access_key: String,
+        /// Of temporary credentials.
+        session_token: Option<String>,
+    },
     /// None: requests are not signed.
     Anonymous,
 }
@@ -57,8 +64,11 @@ pub enum Encryption {
     BucketDefault,
     /// SSE-S3.
     Aes256,
-    /// SSE-KMS, with this key or the account's default key.
-    Kms { key_id: Option<String> },
+    /// SSE-KMS.
+    Kms {
+        /// Key identifier or ARN; None is the account's default key for S3.
+        key_id: Option<String>,
+    },
 }
 
 /// Everything about S3 that is not the name of the object.
@@ -68,7 +78,9 @@ pub struct S3Options {
     pub endpoint_url: Option<String>,
     /// None is us-east-1.
     pub region: Option<String>,
+    /// How requests name the bucket.
     pub addressing: Addressing,
+    /// What requests are signed with.
     pub credentials: Credentials,
     /// The caller pays for the requests (sent with every one of them).
     pub request_payer: bool,
@@ -95,6 +107,7 @@ pub struct S3Options {
     pub part_size: u64,
     /// Send a CRC32C with every part. Off only for servers that do not understand checksum trailers.
     pub upload_checksums: bool,
+    /// Of a new object at rest.
     pub encryption: Encryption,
     /// For example `STANDARD_IA`.
     pub storage_class: Option<String>,

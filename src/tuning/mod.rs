@@ -16,5 +16,5 @@ pub mod policy;
 pub mod settings;
 
 pub use facts::{Facts, Roots};
-pub use policy::{Tuning, Work};
-pub use settings::{Given, Origin, Settings};
+pub use policy::Tuning;
+pub use settings::Settings;

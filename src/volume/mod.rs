@@ -16,5 +16,5 @@ pub mod prepare;
 pub mod wait;
 
 pub use content::{Content, content};
-pub use find::{Disk, DiskKind, Roots, Selector, disks};
+pub use find::{Disk, Roots, Selector, disks};
 pub use prepare::{Data, Prepared, Wanted, prepare};

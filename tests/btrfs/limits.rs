@@ -5,8 +5,7 @@ use std::io::{IoSlice, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 
-use burst::btrfs::encoded_io::{WriteRequest, encoded_write_pieces};
-use burst::btrfs::{Compression, encoded_read};
+use burst::btrfs::{Compression, WriteRequest, encoded_read, encoded_write_pieces};
 use nix::libc::{EBADF, EINVAL, ENOTTY};
 
 use crate::frames::{compress, exact, noise, text};

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 from btrfs_volume import run
-from burst import Done, burst, start, stop
+from burst import Done, burst, snapshot, start, stop
 from listing import assert_same, below, listing
 from scene import COMPLETE, IN_USE, NOTHING, PATIENCE, SOURCE, UNFINISHED, Scene
-from trees import MIB
+from trees import MIB, noise
 
 HALF = 60 * MIB
 
@@ -305,3 +305,19 @@ def test_a_file_that_was_exchanged_is_not_written(scene: Scene, at: Path, tmp: P
             scene.check(at, "small")
         scene.remove(at)
         canary.unlink()
+
+
+def test_a_file_that_is_not_writable_goes_on(scene: Scene, at: Path, tmp: Path):
+    """Not as root: it is made writable for that, and has its mode in the end."""
+    (tmp / "tree").mkdir()
+    (tmp / "tree/a").write_bytes(noise(60 * MIB))
+    (tmp / "tree/a").chmod(0o400)
+    snapshot(tmp / "tree", tmp / "a.zip")
+    scene.server.serves((tmp / "a.zip").read_bytes())
+    broken_off(scene, at, 9 * MIB)
+    nobody = 65534
+    run("chown", "-R", f"{nobody}:{nobody}", at)
+    done = burst(*scene.command(at), env=scene.server.environment, user=nobody)
+    assert json.loads(done.out)["continued"]
+    assert (at / "a").stat().st_mode & 0o7777 == 0o400
+    assert (at / "a").read_bytes() == noise(60 * MIB)

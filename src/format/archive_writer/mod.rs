@@ -47,7 +47,9 @@ pub struct WriterOptions {
 pub struct NewEntry {
     /// Path relative to the root, without a final `/`.
     pub path: Vec<u8>,
+    /// Must fit the call that adds it: only a regular file has pieces.
     pub entry_type: EntryType,
+    /// Overflow to the attribute region where they are too long for the directory.
     pub attributes: Attributes,
     /// `st_nlink` if it is over 1: hard links may name this entry.
     pub link_count: Option<u32>,
@@ -57,7 +59,12 @@ pub struct NewEntry {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Piece {
     /// One zstd frame (spec `#frames`).
-    Frame { bytes: Vec<u8>, content_length: u32 },
+    Frame {
+        /// The whole frame, with the length of its content in its header.
+        bytes: Vec<u8>,
+        /// Bytes it decompresses to.
+        content_length: u32,
+    },
     /// Content that compression does not shrink.
     Raw(Vec<u8>),
     /// A hole of this many bytes.
@@ -65,6 +72,7 @@ pub enum Piece {
 }
 
 impl Piece {
+    /// Bytes of the file that it stands for.
     pub fn content_length(&self) -> u64 {
         match self {
             Piece::Frame { content_length, .. } | Piece::Hole(content_length) => u64::from(*content_length),
@@ -112,8 +120,11 @@ enum Pending {
 /// The bytes that follow the directory, and the length of it all.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finished {
+    /// What follows the directory (APPNOTE 4.3.14 to 4.3.16).
     pub end_records: Vec<u8>,
+    /// In bytes, with everything.
     pub archive_length: u64,
+    /// It is in the output already, before the directory.
     pub trailer: Trailer,
 }
 
@@ -135,6 +146,7 @@ pub struct ArchiveWriter {
 }
 
 impl ArchiveWriter {
+    /// Fails if the root's extended attributes exceed the limits of [`super::limits`].
     pub fn new(options: WriterOptions) -> Result<Self> {
         let mut root = Vec::new();
         if let Some(attributes) = &options.root {
@@ -162,6 +174,7 @@ impl ArchiveWriter {
         &self.output
     }
 
+    /// Forgets [`output`](Self::output), after it was taken. Every part is summed up here, so nothing may be left out.
     pub fn clear_output(&mut self) {
         self.parts.update(&self.output);
         self.output.clear();
@@ -172,6 +185,7 @@ impl ArchiveWriter {
         &self.directory
     }
 
+    /// Forgets [`directory`](Self::directory), once it is spooled.
     pub fn clear_directory(&mut self) {
         self.directory.clear();
     }

@@ -11,6 +11,7 @@ use crate::format::entry::{
 use crate::format::error::{Error, Reason, Result};
 use crate::format::limits::BURST_FIELD_MAX;
 
+/// `PK\1\2`
 pub const SIGNATURE: u32 = 0x0201_4B50;
 /// Length of the fields before the name.
 pub const FIXED_LENGTH: usize = 46;

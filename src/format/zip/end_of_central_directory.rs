@@ -4,11 +4,17 @@ use super::{SEE_ZIP64, VERSION_MADE_BY, needs_zip64, short};
 use crate::format::bytes::Fields;
 use crate::format::error::Result;
 
+/// `PK\5\6` (APPNOTE 4.3.16).
 pub const SIGNATURE: u32 = 0x0605_4B50;
+/// Without a comment: BURST writes none.
 pub const LENGTH: usize = 22;
+/// `PK\6\6` (APPNOTE 4.3.14).
 pub const ZIP64_SIGNATURE: u32 = 0x0606_4B50;
+/// Without an extensible data sector.
 pub const ZIP64_LENGTH: usize = 56;
+/// `PK\6\7` (APPNOTE 4.3.15).
 pub const LOCATOR_SIGNATURE: u32 = 0x0706_4B50;
+/// Fixed (APPNOTE 4.3.15).
 pub const LOCATOR_LENGTH: usize = 20;
 /// All three records together.
 pub const LENGTH_WITH_ZIP64: usize = ZIP64_LENGTH + LOCATOR_LENGTH + LENGTH;
@@ -16,12 +22,16 @@ pub const LENGTH_WITH_ZIP64: usize = ZIP64_LENGTH + LOCATOR_LENGTH + LENGTH;
 /// What the end records say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EndRecords {
+    /// Headers in the directory.
     pub entries: u64,
+    /// From the start of the archive.
     pub directory_offset: u64,
+    /// Bytes.
     pub directory_length: u64,
 }
 
 impl EndRecords {
+    /// Whether a value does not fit the record of plain ZIP, so that the ZIP64 records come before it.
     pub fn has_zip64(&self) -> bool {
         self.entries >= 0xFFFF || needs_zip64(self.directory_length) || needs_zip64(self.directory_offset)
     }
@@ -31,6 +41,7 @@ impl EndRecords {
         (if self.has_zip64() { LENGTH_WITH_ZIP64 } else { LENGTH }) as u64
     }
 
+    /// Appends all records these values need.
     pub fn encode(&self, out: &mut Vec<u8>) {
         if self.has_zip64() {
             let zip64_offset = self.directory_offset + self.directory_length;

@@ -6,6 +6,7 @@ use crate::format::bytes::Fields;
 use crate::format::entry::{Method, Timestamp};
 use crate::format::error::{Error, Result};
 
+/// `PK\3\4`
 pub const SIGNATURE: u32 = 0x0403_4B50;
 /// Length of the fields before the name.
 pub const FIXED_LENGTH: usize = 30;
@@ -19,7 +20,9 @@ const PAD_LENGTH: usize = 4;
 pub struct NewHeader<'a> {
     /// As it stands in the archive: with a final `/` for a directory.
     pub name: &'a [u8],
+    /// Decides which version is needed to extract.
     pub method: Method,
+    /// Written as DOS time, UTC; the directory has it exactly.
     pub mtime: Timestamp,
     /// CRC-32, compressed and uncompressed size; None = bit 3, they follow in a data descriptor.
     pub sizes: Option<(u32, u64, u64)>,
@@ -39,6 +42,7 @@ impl NewHeader<'_> {
         (FIXED_LENGTH + self.name.len() + zip64 + pad) as u64
     }
 
+    /// Appends [`length`](Self::length) bytes.
     pub fn encode(&self, out: &mut Vec<u8>) {
         let (crc32, compressed, uncompressed) = self.sizes.unwrap_or((0, 0, 0));
         let mut extra = Vec::new();
@@ -79,23 +83,34 @@ impl NewHeader<'_> {
 /// A local file header as found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LocalFileHeader<'a> {
+    /// APPNOTE 4.4.3.2.
     pub version_needed: u16,
+    /// General purpose bits (APPNOTE 4.4.4).
     pub flags: u16,
+    /// APPNOTE 4.4.5.
     pub method: u16,
+    /// DOS time (APPNOTE 4.4.6).
     pub time: u16,
+    /// DOS date.
     pub date: u16,
+    /// 0 if a descriptor follows.
     pub crc32: u32,
     /// True sizes (from the ZIP64 field where there is one); 0 with bit 3.
     pub compressed_size: u64,
+    /// From the ZIP64 field where there is one.
     pub uncompressed_size: u64,
+    /// With the final `/` of a directory.
     pub name: &'a [u8],
+    /// Whether sizes are in a ZIP64 field.
     pub has_zip64: bool,
+    /// Whether there is a pad field.
     pub has_pad: bool,
     /// Whole header, in bytes.
     pub length: usize,
 }
 
 impl LocalFileHeader<'_> {
+    /// General purpose bit 3.
     pub fn has_descriptor(&self) -> bool {
         self.flags & FLAG_DATA_DESCRIPTOR != 0
     }

@@ -36,6 +36,7 @@ pub fn version_needed(method: Method, compressed_size: u64, uncompressed_size: u
     }
 }
 
+/// Whether a 32-bit field cannot hold it: 0xFFFFFFFF itself refers to ZIP64.
 pub fn needs_zip64(value: u64) -> bool {
     value >= u64::from(SEE_ZIP64)
 }

@@ -82,12 +82,15 @@ fn write_linked(sink: &ImageSink<'_>) -> Result<()> {
 
 /// Bytes that the file system takes.
 #[derive(Debug, Clone, Copy, Default)]
+#[non_exhaustive]
 pub struct Sizes {
     /// All devices together.
     pub device: u64,
+    /// Content, as it is stored.
     pub data: u64,
     /// Tree blocks, counted once.
     pub metadata: u64,
+    /// How many there are, of all kinds.
     pub chunks: u64,
 }
 

@@ -45,6 +45,7 @@ use crate::volume::content::new_uuid;
 /// What kind of file system to make.
 #[derive(Debug, Clone)]
 pub struct ImageOptions {
+    /// How parts are fetched and checked.
     pub pipeline: PipelineOptions,
     /// At most 255 bytes, without NUL or newline.
     pub label: Vec<u8>,
@@ -88,9 +89,13 @@ pub enum Destination<'a> {
 
 /// What was made.
 #[derive(Debug, Clone, Default)]
+#[non_exhaustive]
 pub struct ImageReport {
+    /// What was put into it.
     pub restored: Report,
+    /// What it takes on the devices.
     pub sizes: Sizes,
+    /// By which mount and /dev/disk/by-uuid know it.
     pub uuid: Uuid,
 }
 
