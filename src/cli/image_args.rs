@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use clap::{Args, ValueEnum};
 
+use super::log;
 use super::output::{bytes, count};
 use super::spent::Took;
 use crate::restore::{ImageOptions, ImageReport, PipelineOptions, Profile};
@@ -125,14 +126,14 @@ pub fn summary(report: &ImageReport, on: &[PathBuf], begun: Instant, repeated: u
     let (r, s) = (&report.restored, &report.sizes);
     let uuid = show_uuid(&report.uuid);
     super::restore::headline("made a file system of", r, format_args!("on {}", together(on)), begun);
-    eprintln!(
+    log::say(format_args!(
         "UUID {uuid}; {} of data, {} of metadata; {} as they were ({}), {} were decompressed",
         bytes(s.data),
         bytes(s.metadata),
         count(r.encoded_frames, "frame"),
         bytes(r.encoded_bytes),
         r.decoded_frames,
-    );
+    ));
     if let Some(took) = took {
         took.say();
     }

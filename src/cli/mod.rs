@@ -1,11 +1,13 @@
 //! The command line: the only code that reads flags or the environment, and the only code that prints.
 
+mod choices;
 mod exit_code;
 mod failure;
 mod generate;
 mod image;
 mod image_args;
 mod level_arg;
+mod log;
 mod ls;
 mod metrics;
 mod output;
@@ -27,9 +29,11 @@ mod verify;
 mod volume;
 mod watch;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::error::ErrorKind;
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 /// Restores one S3 object to a file tree on BTRFS as fast as the hardware allows, and makes such objects.
 #[derive(Debug, Parser)]
@@ -37,6 +41,8 @@ use clap::{Parser, Subcommand};
 struct Cli {
     #[command(subcommand)]
     command: Command,
+    #[command(flatten)]
+    log: log::LogArgs,
 }
 
 #[derive(Debug, Subcommand)]
@@ -57,11 +63,17 @@ enum Command {
 /// Runs the program.
 pub fn main() -> ExitCode {
     // 2 for a wrong command line and 0 for --help and --version.
-    let cli = match Cli::try_parse() {
-        Ok(cli) => cli,
-        Err(error) => return failure::tell_usage(&error),
+    let (cli, quiet) = match parse(std::env::args_os()) {
+        Ok(parsed) => parsed,
+        Err(error) => {
+            log::begin_unparsed();
+            return failure::tell_usage(&error);
+        }
     };
     let piped = matches!(&cli.command, Command::Snapshot(args) if args.is_piped());
+    if let Err(error) = cli.log.begin(quiet) {
+        return failure::tell(&error, piped);
+    }
     let result = match cli.command {
         Command::Restore(args) => restore::run(args),
         Command::Plan(args) => plan::run(args),
@@ -82,4 +94,21 @@ pub fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => failure::tell(&error, piped),
     }
+}
+
+/// The command line, and whether its command is to be quiet.
+fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<(Cli, bool), clap::Error> {
+    let mut root = Cli::command();
+    let matches = root.try_get_matches_from_mut(arguments)?;
+    let cli = Cli::from_arg_matches(&matches).map_err(|e| e.format(&mut root))?;
+    let mut of_command = &matches;
+    while let Some((_, inner)) = of_command.subcommand() {
+        of_command = inner;
+    }
+    let quiet = of_command.try_get_one("quiet").ok().flatten().copied().unwrap_or(false);
+    if quiet && cli.log.is_verbose() {
+        let message = "the argument '--quiet' cannot be used with '--verbose'";
+        return Err(root.error(ErrorKind::ArgumentConflict, message));
+    }
+    Ok((cli, quiet))
 }

@@ -20,7 +20,7 @@ use crate::tuning::{Facts, Roots, Settings, Tuning, policy};
 const CONFIG_HELP: &str = "\
 These can also be set by environment variables (BURST_IN_FLIGHT, ...) and in /etc/burst/config.toml (or the file that \
 BURST_CONFIG names), by these names: workers, in_flight, request_size_mib, memory_mib, network_gbps, disk_mbps, \
-network_interfaces, detect. \
+network_interfaces, detect, log, log_format. \
 A flag wins over the environment, that over the file, that over what is detected. `burst plan` shows the outcome.";
 
 #[derive(Debug, Args)]
@@ -95,17 +95,25 @@ impl PipelineArgs {
             disk_mbps: self.disk_mbps,
             network_interfaces: Some(self.network_interface.clone()).filter(|names| !names.is_empty()),
             detect: self.no_detect.then_some(false),
+            ..Settings::default()
         };
-        tuned_with(flags, roots, depth, target)
+        let tuned = tuned_with(flags, roots, depth, target)?;
+        tuned.log();
+        Ok(tuned)
     }
+}
+
+/// The configuration file, and whether somebody named it.
+pub fn config_file() -> (PathBuf, bool) {
+    let named = std::env::var_os("BURST_CONFIG").filter(|path| !path.is_empty());
+    (named.clone().map_or_else(|| CONFIG_FILE.into(), PathBuf::from), named.is_some())
 }
 
 /// What to run with, where `flags` were given.
 pub fn tuned_with(flags: Settings, roots: &Roots, depth: Depth, target: Option<&Path>) -> Result<Tuned> {
     let variable = |name: &str| std::env::var(name).ok();
-    let named = variable("BURST_CONFIG").filter(|path| !path.is_empty()).map(PathBuf::from);
-    let config = named.clone().unwrap_or_else(|| CONFIG_FILE.into());
-    let file = Settings::from_file(&config, named.is_some())?;
+    let (config, named) = config_file();
+    let file = Settings::from_file(&config, named)?;
     let given = settings::layered(flags, Settings::from_environment(variable)?, file, &config)?;
     let service = match given.detect {
         Some((false, _)) => Service::Disabled,

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use clap::{Args, FromArgMatches};
 
 use super::image_args::ImageArgs;
+use super::log;
 use super::metrics::MetricsArgs;
 use super::output::{bytes, count, rate, versioned};
 use super::pipeline_args::PipelineArgs;
@@ -21,6 +22,7 @@ use super::watch::{Watch, WatchArgs};
 use crate::error::{Error, Kind, Result};
 use crate::job::Acl;
 use crate::restore::{Archive, Destination, Report, RestoreOptions, image, restore, restore_stream};
+use crate::store::location::without_secrets;
 use crate::store::{Location, open_source, open_source_or_spool};
 use crate::volume::mount::mount;
 
@@ -125,7 +127,7 @@ pub fn perform(args: RestoreArgs) -> Result<serde_json::Value> {
         picture.check()?;
     }
     let mut watch = args.watch.begin("restoring", args.json, picture.is_some().then(|| Recorder::new(begun)));
-    let source = args.source.to_string_lossy().into_owned();
+    let source = without_secrets(&args.source.to_string_lossy()).into_owned();
     let onto = args.target.as_ref().or(args.device.first()).map(|path| path.to_string_lossy().into_owned());
     let onto = onto.unwrap_or_default();
     let metrics = args.metrics.clone();
@@ -201,7 +203,7 @@ fn perform_mounted(args: RestoreArgs, watch: &mut Watch) -> Result<serde_json::V
     let repeated = s3.repeated.load(Ordering::Relaxed);
     let took = Took::of(&tuned, &report, begun, false);
     if report.was_complete && !args.json && !args.watch.quiet {
-        eprintln!("{} is complete already: nothing to do", target.display());
+        log::say(format_args!("{} is complete already: nothing to do", target.display()));
     } else if !args.json && !args.watch.quiet {
         summary(&report, &target, begun);
         took.say();
@@ -252,7 +254,7 @@ fn perform_device(args: RestoreArgs, watch: &mut Watch) -> Result<serde_json::Va
 /// What the S3 client had to send again.
 pub fn say_repeated(repeated: u64) {
     if repeated > 0 {
-        eprintln!("notice: {} failed and had to be repeated", count(repeated, "request"));
+        log::notice(format_args!("{} failed and had to be repeated", count(repeated, "request")));
     }
 }
 
@@ -292,7 +294,7 @@ pub fn json(report: &Report, target: &Path, source: &Location, begun: Instant, r
 /// The first line of a summary: what was `done` with how much, `to` a target, and how fast.
 pub fn headline(done: &str, report: &Report, to: std::fmt::Arguments<'_>, begun: Instant) {
     let time = begun.elapsed();
-    eprintln!(
+    log::say(format_args!(
         "{done} {}, {}, {} {to}: {} of content from {} in {} in {:.2} s ({})",
         count(report.files, "file"),
         count(report.directories, "directory"),
@@ -302,26 +304,26 @@ pub fn headline(done: &str, report: &Report, to: std::fmt::Arguments<'_>, begun:
         count(report.fetched.parts, "part"),
         time.as_secs_f64(),
         rate(report.content_bytes, time),
-    );
+    ));
 }
 
 fn summary(report: &Report, target: &Path, begun: Instant) {
     headline("restored", report, format_args!("into {}", target.display()), begun);
     if report.continued {
         let all = report.fetched.skipped + report.fetched.parts;
-        eprintln!("continued: {} of {} were there", report.fetched.skipped, count(all, "part"));
+        log::say(format_args!("continued: {} of {} were there", report.fetched.skipped, count(all, "part")));
     }
     match &report.not_encoded {
-        Some(reason) => eprintln!("notice: everything was decompressed: {reason}"),
-        None => eprintln!(
+        Some(reason) => log::notice(format_args!("everything was decompressed: {reason}")),
+        None => log::say(format_args!(
             "{} went to the disk as they are ({}), {} were decompressed",
             count(report.encoded_frames, "frame"),
             bytes(report.encoded_bytes),
             report.decoded_frames,
-        ),
+        )),
     }
     for notice in &report.notices {
-        eprintln!("notice: {notice}");
+        log::notice(notice);
     }
 }
 

@@ -11,7 +11,7 @@ use sd_notify::NotifyState;
 use serde_json::{Value, json};
 
 use super::volume::{RootArgs, prepared_json, prepared_text, tagged_volumes};
-use super::{restore, signals};
+use super::{log, restore, signals};
 use crate::error::{Error, Kind, Result};
 use crate::job::{Acl, Job, Owner, Sink, WAIT_SECONDS};
 use crate::restore::{Status, check_stop, status};
@@ -77,7 +77,7 @@ fn carry_out(args: &RunArgs) -> Result<Value> {
     let say = |text: &str| {
         tell(text);
         if !args.quiet && !args.json {
-            eprintln!("{}: {text}", job.name);
+            log::say(format_args!("{}: {text}", job.name));
         }
     };
     let hooks = Hooks { go_on: &|| check_stop(&stop), say: &say, tagged: &tagged_volumes };

@@ -6,7 +6,35 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 
 use crate::error::Result;
+#[cfg(feature = "s3")]
+use crate::store::location::without_secrets;
 use crate::store::{Addressing, Credentials, Location, S3Options};
+
+/// Where requests go and who signs them; of credentials only where they come from.
+#[cfg(feature = "s3")]
+fn log(options: &S3Options) {
+    let set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    let credentials = match &options.credentials {
+        Credentials::Anonymous => "none: requests are not signed".to_owned(),
+        Credentials::Profile(name) => format!("the profile {name}"),
+        Credentials::Static { .. } => "given".to_owned(),
+        Credentials::DefaultChain if set("AWS_ACCESS_KEY_ID") && set("AWS_SECRET_ACCESS_KEY") => {
+            "the environment".to_owned()
+        }
+        Credentials::DefaultChain => {
+            "shared files, web identity, container or instance: the first that has any".to_owned()
+        }
+    };
+    tracing::info!(
+        endpoint = options.endpoint_url.as_deref().map_or("AWS".into(), without_secrets).as_ref(),
+        region = options.region,
+        credentials,
+        addressing = ?options.addressing,
+        ca_bundle = options.ca_bundle.as_ref().map(|path| tracing::field::display(path.display())),
+        attempts = options.max_retries + 1,
+        "S3"
+    );
+}
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub enum AddressingArg {
@@ -78,6 +106,7 @@ impl S3Args {
         #[cfg(feature = "s3")]
         if matches!(location, Location::S3 { .. }) {
             options.find_region();
+            log(&options);
         }
         Ok(options)
     }

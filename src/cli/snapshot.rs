@@ -14,7 +14,7 @@ use super::level_arg::{self, Level, LevelArg};
 use super::s3_args::S3Args;
 use super::select_args::{self, SelectArgs};
 use super::upload_args::UploadArgs;
-use super::{output, snapshot_summary as summary};
+use super::{log, output, snapshot_summary as summary};
 use crate::error::{Error, Kind, Result};
 use crate::snapshot::{self, Consistent, Event, Freeze, HardLinks, Skip, SnapshotOptions};
 use crate::store::{Location, S3Options, create_sink};
@@ -133,6 +133,15 @@ pub fn run(args: SnapshotArgs) -> Result<()> {
     }
     let s3 = args.upload.options(args.s3.options(&location)?)?;
     let repeated = s3.repeated.clone();
+    tracing::info!(
+        zstd_level = level.value,
+        reason = level.reason.as_deref().unwrap_or("given, or the default"),
+        workers = options.workers,
+        recompress = options.recompress,
+        consistent = ?options.consistent,
+        freeze = options.freeze.is_some(),
+        "an archive is made"
+    );
     refuse_existing(&location, args.overwrite)?;
 
     let bar = output::progress_bar(args.quiet);
@@ -141,13 +150,18 @@ pub fn run(args: SnapshotArgs) -> Result<()> {
             bar.set_message(format!("found {}, {}; ", output::count(entries, "entry"), output::bytes(bytes)));
             bar.tick();
         }
-        Event::Walked(totals) => output::total_known(&bar, totals.bytes),
+        Event::Walked(totals) => {
+            tracing::info!(entries = totals.entries, bytes = totals.bytes, "the sources are walked");
+            output::total_known(&bar, totals.bytes);
+        }
         Event::Progress { bytes } => bar.set_position(bytes),
         // Asked for: --dry-run names them.
-        Event::Skipped { why: Skip::Excluded | Skip::OtherFileSystem, .. } => {}
+        Event::Skipped { path, why: why @ (Skip::Excluded | Skip::OtherFileSystem) } => {
+            tracing::debug!(path = ?path, why = summary::why(why), "left out");
+        }
         Event::Skipped { path, why } => say(&bar, path, summary::why(why)),
         Event::Changed { path, what } => say(&bar, path, what),
-        Event::Notice { text } => bar.suspend(|| eprintln!("burst: {text}")),
+        Event::Notice { text } => bar.suspend(|| log::trouble(text)),
     };
     let make_sink = |part_size| {
         let s3 = S3Options { part_size, ..s3 };
@@ -160,9 +174,9 @@ pub fn run(args: SnapshotArgs) -> Result<()> {
     if args.json {
         let json = output::versioned(summary::json(&location, &report, &level, begun.elapsed(), repeated));
         // Standard output may be the archive.
-        if matches!(location, Location::Stdio) { eprintln!("{json}") } else { println!("{json}") }
+        if matches!(location, Location::Stdio) { log::result(&json) } else { println!("{json}") }
     } else if !args.quiet {
-        eprint!("{}", summary::text(&location, &report, &level, begun.elapsed()));
+        summary::text(&location, &report, &level, begun.elapsed()).lines().for_each(log::say);
         super::restore::say_repeated(repeated);
     }
     if report.changed > 0 && !args.allow_changed {
@@ -185,10 +199,10 @@ pub fn run(args: SnapshotArgs) -> Result<()> {
 
 fn survey(args: &SnapshotArgs, options: &SnapshotOptions, level: &Level, location: &Location) -> Result<()> {
     let is_piped = matches!(location, Location::Stdio);
-    let print = |line: String| if is_piped { eprintln!("{line}") } else { println!("{line}") };
+    let print = |line: String| if is_piped { line.lines().for_each(log::say) } else { println!("{line}") };
     let show = |event: Event<'_>| match event {
         Event::Skipped { path, why } if !args.json => print(format!("{} {}", shown(path), summary::why(why))),
-        Event::Changed { path, what } => eprintln!("burst: {} {what}", shown(path)),
+        Event::Changed { path, what } => log::trouble(format_args!("{} {what}", shown(path))),
         _ => {}
     };
     let report = snapshot::survey(options, &args.sources, show)?;
@@ -206,7 +220,7 @@ fn shown(path: &Path) -> String {
 }
 
 fn say(bar: &indicatif::ProgressBar, path: &Path, what: &str) {
-    bar.suspend(|| eprintln!("burst: {} {what}", shown(path)));
+    bar.suspend(|| log::trouble(format_args!("{} {what}", shown(path))));
 }
 
 fn options(args: &SnapshotArgs, location: &Location) -> Result<(SnapshotOptions, Level)> {

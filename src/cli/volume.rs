@@ -7,7 +7,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Value, json};
 
 use super::output::{bytes, versioned};
-use super::signals;
+use super::{log, signals};
 use crate::ec2::{api, imds};
 use crate::error::{Error, Kind, Result};
 use crate::restore::check_stop;
@@ -167,13 +167,13 @@ fn mounting(args: WhichArgs, mount: Option<PathBuf>, wipe: Vec<String>, data: Op
     let WhichArgs { selectors, wait, label, mount_options, json, roots } = args;
     let wanted = Wanted { selectors, wait, label, mount, mount_options, wipe, data };
     let stop = signals::stop_flag()?;
-    let hooks = Hooks { go_on: &|| check_stop(&stop), say: &|text| eprintln!("{text}"), tagged: &tagged_volumes };
+    let hooks = Hooks { go_on: &|| check_stop(&stop), say: &|text| log::say(text), tagged: &tagged_volumes };
     let work = if make { prepare } else { mount_only };
     let prepared = work(&wanted, &roots.roots(), hooks)?;
     if json {
         println!("{}", versioned(prepared_json(&prepared)));
     } else {
-        eprintln!("{}", prepared_text(&prepared));
+        log::say(prepared_text(&prepared));
     }
     Ok(())
 }

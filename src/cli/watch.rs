@@ -11,6 +11,7 @@ use crossbeam_channel::{RecvTimeoutError, Sender, bounded};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use sd_notify::NotifyState;
 
+use super::log;
 use super::output::bytes;
 use super::timeline::Recorder;
 use crate::observe::{Event, Events};
@@ -74,9 +75,9 @@ impl WatchArgs {
     pub fn begin(&self, verb: &'static str, silent: bool, recorder: Option<Recorder>) -> Watch {
         let shown = match std::io::stderr().is_terminal() {
             _ if self.quiet => Shown::Nothing,
-            true => Shown::Bar,
+            true if log::leaves_room_for_a_bar() => Shown::Bar,
             false if silent => Shown::Nothing,
-            false => Shown::Lines(Duration::from_secs(self.progress_interval)),
+            _ => Shown::Lines(Duration::from_secs(self.progress_interval)),
         };
         Watch::begin(verb, shown, recorder)
     }
@@ -108,7 +109,7 @@ impl Watch {
                     && said.elapsed() >= interval
                 {
                     said = Instant::now();
-                    eprintln!("{verb}: {}", state.line());
+                    state.say(verb);
                 }
                 if systemd && told.elapsed() >= TELL {
                     told = Instant::now();
@@ -139,7 +140,17 @@ impl Watch {
 
     /// There is to do what an archive holds.
     pub fn archive(&self, archive: &Archive) {
-        self.total(archive.index.trailer.data_end, archive.index.trailer.parts);
+        let trailer = &archive.index.trailer;
+        tracing::info!(
+            archive = archive.source.name(),
+            version = archive.source.version(),
+            bytes = archive.source.len(),
+            parts = trailer.parts,
+            entries = trailer.entries,
+            content_bytes = trailer.content_bytes,
+            "the archive is there"
+        );
+        self.total(trailer.data_end, trailer.parts);
     }
 
     /// Ends what is shown, before something else is printed.
@@ -167,6 +178,7 @@ impl Seen {
         let add = |counter: &AtomicU64, n: u64| {
             counter.fetch_add(n, Ordering::Relaxed);
         };
+        log::event(event);
         match event {
             Event::Skipped { bytes, .. } => {
                 add(&self.bytes_skipped, bytes);
@@ -256,6 +268,12 @@ impl State {
             line += &format!(", {} s left", left.as_secs());
         }
         line + &self.tail()
+    }
+
+    fn say(&self, verb: &str) {
+        let known = |n: u64| Some(n).filter(|&n| n > 0);
+        let text = format_args!("{verb}: {}", self.line());
+        log::progress(text, self.done, known(self.total), self.parts_done, known(self.parts));
     }
 
     fn tail(&self) -> String {

@@ -11,6 +11,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Mutex, MutexGuard};
 use std::time::Instant;
 
+use tracing::info;
+
 use super::deferred::{Deferred, Record};
 use super::fetch_directory::Archive;
 use super::file_table::FileTable;
@@ -103,6 +105,10 @@ impl<'a> MountedSink<'a> {
                 Err(e) => return Err(Error::io(format!("write to the target {}", target.path().display()), e)),
             }
         };
+        match &not_encoded {
+            None => info!(sector, "encoded writes work: compressed data goes to the disk as it is"),
+            Some(reason) => info!(reason, "no encoded writes: everything is decompressed"),
+        }
         let deferred = || Deferred::new(target.state_directory());
         Ok(MountedSink {
             target,

@@ -9,7 +9,7 @@ sys.path[:0] = [str(TESTS / "cli"), str(TESTS / "system")]
 
 import pytest  # noqa: E402
 from burst import snapshot  # noqa: E402
-from fixtures import tmp, work  # noqa: E402, F401
+from fixtures import s3s, tmp, work  # noqa: E402, F401
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,7 @@ KINDS = {kind: int(code) for kind, code in re.findall(r"^\| `([a-z-]+)` \| (\d+)
 def documented(command: str) -> set[str]:
     """Names in the first column of the section of a command."""
     sections = re.split(r"^## ", SPEC, flags=re.MULTILINE)
-    [section] = [s for s in sections if f"`{command}`" in s.split("\n", 1)[0]]
+    [section] = [s for s in sections if command in s.split("\n", 1)[0].replace("`", "").split(", ")]
     rows = re.findall(r"^\| (`.*?) \|", section, re.MULTILINE)
     return {name for row in rows for name in re.findall(r"`([a-z0-9_]+)`", row)}
 
