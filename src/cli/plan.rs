@@ -35,7 +35,7 @@ pub struct PlanArgs {
     source: OsString,
     /// Directory to restore into, or a blank device
     target: PathBuf,
-    /// Print one JSON object
+    /// Print the result as JSON on standard output
     #[arg(long)]
     json: bool,
     /// Look at the machine whose /sys and /proc are in this directory

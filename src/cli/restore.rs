@@ -17,7 +17,7 @@ use super::s3_args::S3Args;
 use super::spent::Took;
 use super::start_jitter;
 use super::timeline::{Caption, Picture, Recorder};
-use super::volume::parse_duration;
+use super::units;
 use super::watch::{Watch, WatchArgs};
 use crate::error::{Error, Kind, Result};
 use crate::job::Acl;
@@ -57,7 +57,7 @@ pub struct RestoreArgs {
     /// Make a file system on this blank block device; TARGET is where to mount it. Repeated: one file system on all
     #[arg(long, value_name = "DEV", conflicts_with_all = ["path", "into_existing", "no_encoded_writes"])]
     device: Vec<PathBuf>,
-    /// Options of that mount, as mount -o takes them
+    /// Options of the mount, as mount -o takes them
     #[arg(long, value_name = "OPTIONS", requires = "device", requires = "target")]
     mount_options: Option<String>,
     #[command(flatten)]
@@ -75,17 +75,17 @@ pub struct RestoreArgs {
     #[arg(long, conflicts_with = "device")]
     restart: bool,
     /// Time between two checkpoints: so much has to be done again after a crash
-    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds, conflicts_with = "device")]
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = units::positive_duration, conflicts_with = "device")]
     checkpoint: Duration,
-    /// Wait a random time, up to this long, before the first request: 30, 30s, 5m or 1h
+    /// Wait a random time, up to this long, before the first request
     ///
     /// For fleets: instances that boot together do not ask together. The time is another one at each run.
-    #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "0")]
+    #[arg(long, value_name = "DURATION", value_parser = units::duration, default_value = "0s")]
     start_jitter: Duration,
     /// ACLs that the file system of the target refuses: an error, or a warning with their number
     #[arg(long, value_name = "HOW", value_enum, default_value = "require", conflicts_with = "device")]
     acl: Acl,
-    /// Print the report as one JSON object on standard output
+    /// Print the result as JSON on standard output
     #[arg(long)]
     json: bool,
     /// Draw what happened when into this file (.svg or .html), also if the run fails
@@ -214,12 +214,6 @@ fn perform_mounted(args: RestoreArgs, watch: &mut Watch) -> Result<serde_json::V
     Ok(value)
 }
 
-/// A positive number of seconds, with a fraction if need be.
-fn seconds(text: &str) -> std::result::Result<Duration, String> {
-    let seconds = text.parse::<f64>().ok().filter(|s| *s > 0.0).and_then(|s| Duration::try_from_secs_f64(s).ok());
-    seconds.filter(|s| !s.is_zero()).ok_or_else(|| "a positive number of seconds".to_owned())
-}
-
 fn perform_device(args: RestoreArgs, watch: &mut Watch) -> Result<serde_json::Value> {
     let begun = Instant::now();
     let devices = args.device;
@@ -324,20 +318,5 @@ fn summary(report: &Report, target: &Path, begun: Instant) {
     }
     for notice in &report.notices {
         log::notice(notice);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::seconds;
-    use std::time::Duration;
-
-    #[test]
-    fn seconds_are_positive() {
-        assert_eq!(seconds("10"), Ok(Duration::from_secs(10)));
-        assert_eq!(seconds("0.05"), Ok(Duration::from_millis(50)));
-        for bad in ["0", "-1", "", "x", "inf", "nan", "1e-20", "1e300"] {
-            assert!(seconds(bad).is_err(), "{bad}");
-        }
     }
 }

@@ -36,10 +36,10 @@ Example of a job:
 pub struct RunArgs {
     /// The job, a JSON file
     job: PathBuf,
-    /// Print a JSON object about what was done
+    /// Print the result as JSON on standard output
     #[arg(long)]
     json: bool,
-    /// Print nothing but errors
+    /// Print only what went wrong
     #[arg(long, short)]
     quiet: bool,
     #[command(flatten)]

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
+use super::units;
 use crate::error::Result;
 #[cfg(feature = "s3")]
 use crate::store::location::without_secrets;
@@ -71,9 +72,9 @@ pub struct S3Args {
     /// PEM file of certificate authorities [env: AWS_CA_BUNDLE]
     #[arg(long, value_name = "FILE")]
     ca_bundle: Option<PathBuf>,
-    /// Seconds without any progress after which a request is given up
-    #[arg(long, default_value_t = 60, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
-    stall_timeout: u64,
+    /// Time without any progress after which a request is given up
+    #[arg(long, default_value = "60s", value_name = "DURATION", value_parser = units::positive_duration)]
+    stall_timeout: Duration,
 }
 
 impl S3Args {
@@ -102,7 +103,7 @@ impl S3Args {
         if let Some(file) = &self.ca_bundle {
             options.ca_bundle = Some(file.clone());
         }
-        options.stall_timeout = Duration::from_secs(self.stall_timeout);
+        options.stall_timeout = self.stall_timeout;
         #[cfg(feature = "s3")]
         if matches!(location, Location::S3 { .. }) {
             options.find_region();

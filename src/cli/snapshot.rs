@@ -2,7 +2,6 @@
 
 use std::ffi::OsString;
 use std::fs;
-use std::num::NonZeroUsize;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
@@ -14,7 +13,7 @@ use super::level_arg::{self, Level, LevelArg};
 use super::s3_args::S3Args;
 use super::select_args::{self, SelectArgs};
 use super::upload_args::UploadArgs;
-use super::{log, output, snapshot_summary as summary};
+use super::{log, output, snapshot_summary as summary, units};
 use crate::error::{Error, Kind, Result};
 use crate::snapshot::{self, Consistent, Event, Freeze, HardLinks, Skip, SnapshotOptions};
 use crate::store::{Location, S3Options, create_sink};
@@ -52,15 +51,19 @@ pub struct SnapshotArgs {
     /// that the CPUs make as fast as the network takes it (to S3; the summary says which and why)
     #[arg(long, default_value = "3", allow_hyphen_values = true, value_name = "LEVEL", value_parser = level_arg::parse)]
     level: LevelArg,
-    /// Speed of the network in Gbit/s, for --level auto [default: what the instance type has]
-    #[arg(long, value_name = "GBITS")]
+    /// Speed of the network in Gbit/s [default: what the instance type has]
+    ///
+    /// For --level auto.
+    #[arg(long, value_name = "Gbit/s")]
     network_gbps: Option<f64>,
     /// Compress everything, also what a BTRFS holds in frames that can be taken as they are [default: take them]
     #[arg(long)]
     recompress: bool,
-    /// Threads that read and compress [default: one per processor]
-    #[arg(long, value_name = "N")]
-    workers: Option<NonZeroUsize>,
+    /// Threads that do the work [default: one per CPU]
+    ///
+    /// They read and compress.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=u64::from(u16::MAX)))]
+    workers: Option<u64>,
     /// Replace an archive that exists at DEST
     #[arg(long)]
     overwrite: bool,
@@ -71,10 +74,9 @@ pub struct SnapshotArgs {
     /// subvolume snapshot does the same without that
     #[arg(long)]
     freeze: bool,
-    /// Seconds after which it is thawed all the same; what was not read by then is reported (exit code 20)
-    #[arg(long, value_name = "SECONDS", default_value_t = 60, requires = "freeze",
-          value_parser = clap::value_parser!(u64).range(1..=86_400))]
-    freeze_limit: u64,
+    /// Time after which it is thawed all the same; what was not read by then is reported (exit code 20)
+    #[arg(long, value_name = "DURATION", default_value = "60s", requires = "freeze", value_parser = units::freeze_limit)]
+    freeze_limit: Duration,
     #[command(flatten)]
     select: SelectArgs,
     /// Names that share a file: keep them shared, or give each its own copy
@@ -89,10 +91,12 @@ pub struct SnapshotArgs {
     /// Say what would go in, and what is left out and why; write nothing
     #[arg(long)]
     dry_run: bool,
-    /// The summary as one JSON object, on standard output (standard error if DEST is -)
+    /// Print the result as JSON on standard output
+    ///
+    /// On standard error if DEST is -.
     #[arg(long)]
     json: bool,
-    /// No summary, no progress; only trouble is reported
+    /// Print only what went wrong
     #[arg(long, short, conflicts_with_all = ["json", "dry_run"])]
     quiet: bool,
     #[command(flatten)]
@@ -225,7 +229,7 @@ fn say(bar: &indicatif::ProgressBar, path: &Path, what: &str) {
 
 fn options(args: &SnapshotArgs, location: &Location) -> Result<(SnapshotOptions, Level)> {
     let defaults = SnapshotOptions::default();
-    let workers = args.workers.map_or(defaults.workers, NonZeroUsize::get);
+    let workers = args.workers.map_or(defaults.workers, |n| n as usize);
     let level = args.level.choose(location, args.network_gbps, workers)?;
     let options = SnapshotOptions {
         level: level.value,
@@ -271,7 +275,7 @@ fn freeze(args: &SnapshotArgs, location: &Location) -> Result<Option<Freeze>> {
         let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
         written.push((directory.unwrap_or(Path::new(".")).to_owned(), "the archive"));
     }
-    Ok(Some(Freeze { limit: Duration::from_secs(args.freeze_limit), written }))
+    Ok(Some(Freeze { limit: args.freeze_limit, written }))
 }
 
 /// The sink refuses too; this comes before the walk, which may take long.

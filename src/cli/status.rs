@@ -22,7 +22,7 @@ Examples:
 pub struct StatusArgs {
     /// Directory that was restored into
     target: PathBuf,
-    /// Print one JSON object
+    /// Print the result as JSON on standard output
     #[arg(long)]
     json: bool,
 }

@@ -14,6 +14,7 @@ use sd_notify::NotifyState;
 use super::log;
 use super::output::bytes;
 use super::timeline::Recorder;
+use super::units;
 use crate::observe::{Event, Events};
 use crate::restore::Archive;
 
@@ -26,12 +27,12 @@ const EXTEND: Duration = Duration::from_secs(120);
 
 #[derive(Debug, Args)]
 pub struct WatchArgs {
-    /// Print nothing but errors
+    /// Print only what went wrong
     #[arg(long, short)]
     pub quiet: bool,
     /// Time between two lines of progress, where there is no terminal for a bar
-    #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..))]
-    progress_interval: u64,
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = units::positive_duration)]
+    progress_interval: Duration,
 }
 
 /// How a run is shown while it goes on.
@@ -77,7 +78,7 @@ impl WatchArgs {
             _ if self.quiet => Shown::Nothing,
             true if log::leaves_room_for_a_bar() => Shown::Bar,
             false if silent => Shown::Nothing,
-            _ => Shown::Lines(Duration::from_secs(self.progress_interval)),
+            _ => Shown::Lines(self.progress_interval),
         };
         Watch::begin(verb, shown, recorder)
     }
