@@ -52,7 +52,7 @@ fn object(error: &Error) -> Value {
             "exit_code": error.kind().exit_code(),
             "message": error.to_string(),
             "causes": causes.collect::<Vec<_>>(),
-            "hint": error.kind().hint(),
+            "hint": error.hint(),
         },
     })
 }

@@ -190,7 +190,11 @@ pub fn trouble(text: impl fmt::Display) {
 /// What ended the run.
 pub fn failure(error: &Error) {
     let kind = error.kind();
-    error!(target: TROUBLE, kind = kind.name(), exit_code = kind.exit_code(), hint = kind.hint(), "{error}");
+    match error.hint() {
+        // One line, whoever reads it.
+        Some(hint) if !is_json() => error!(target: TROUBLE, "{error}. Hint: {hint}"),
+        hint => error!(target: TROUBLE, kind = kind.name(), exit_code = kind.exit_code(), hint, "{error}"),
+    }
 }
 
 /// A JSON object that is the result of the command, where standard output is an archive.

@@ -44,7 +44,8 @@ pub fn run(args: StatusArgs) -> Result<ExitCode> {
         Status::Complete(_) => Ok(ExitCode::SUCCESS),
         Status::Unfinished(_) => Ok(ExitCode::from(Kind::Incomplete.exit_code())),
         Status::Nothing => {
-            let error = Error::new(Kind::NotFound, format!("{shown}: nothing was restored here"));
+            let error = Error::new(Kind::NotFound, format!("{shown}: nothing was restored here"))
+                .with_hint("check the path; `burst restore` restores into it");
             if !args.json {
                 return Err(error);
             }

@@ -288,7 +288,10 @@ fn table(rows: &[[String; 6]]) -> String {
 
 fn status(args: &StatusArgs) -> Result<()> {
     let shown = args.path.display();
-    let nothing = |why: String| Error::new(Kind::NotFound, why);
+    let nothing = |why: String| {
+        Error::new(Kind::NotFound, why)
+            .with_hint("`findmnt` tells what is mounted, `burst volume list` which disks there are")
+    };
     let mount = mounted_at(&args.path)?.ok_or_else(|| nothing(format!("{shown} is no mount point")))?;
     let other = || nothing(format!("{shown} shows {} ({}), no volume of BURST", mount.source.display(), mount.kind));
     if mount.kind != "btrfs" {
