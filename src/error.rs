@@ -83,8 +83,8 @@ impl Kind {
         }
     }
 
-    /// What to try, where that is the same for all failures of a kind.
-    pub fn hint(self) -> Option<&'static str> {
+    /// What to try, where that is the same for most failures of a kind.
+    fn hint(self) -> Option<&'static str> {
         match self {
             Kind::Failure | Kind::Unsupported | Kind::TargetInUse => None,
             Kind::Usage => Some("see the command's --help"),
@@ -95,14 +95,16 @@ impl Kind {
             Kind::ObjectChanged => Some("run it again; name a version (?versionId=) to read one that stays"),
             Kind::Corrupt => Some("`burst verify` checks all of the archive; restore another version or make it anew"),
             Kind::UnsafeEntry => Some("do not trust the archive; ask who made it"),
-            Kind::NoSpace => Some("make room and run the same command again: it continues"),
-            Kind::Deadline => Some("run the same command again: it continues; allow more time if it goes on slowly"),
+            Kind::NoSpace => Some("make room and run the same command again: a restore continues"),
+            Kind::Deadline => {
+                Some("run the same command again: a restore continues; allow more time if it goes on slowly")
+            }
             Kind::Unavailable => {
-                Some("check network, endpoint and region, then run the same command again: it continues")
+                Some("check network, endpoint and region, then run the same command again: a restore continues")
             }
             Kind::SourceChanged => Some("archive a still copy, or accept it with --allow-changed"),
             Kind::Incomplete => Some("run the restore again: it continues"),
-            Kind::Interrupted(_) => Some("run the same command again: it continues"),
+            Kind::Interrupted(_) => Some("run the same command again: a restore continues"),
         }
     }
 }
@@ -112,6 +114,7 @@ impl Kind {
 pub struct Error {
     kind: Kind,
     message: String,
+    hint: Option<&'static str>,
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
 
@@ -121,7 +124,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 impl Error {
     /// The message is a sentence for a person, without a final full stop.
     pub fn new(kind: Kind, message: impl Into<String>) -> Self {
-        Error { kind, message: message.into(), source: None }
+        Error { kind, message: message.into(), hint: kind.hint(), source: None }
     }
 
     /// Keeps what it was caused by, for [`std::error::Error::source`].
@@ -134,6 +137,17 @@ impl Error {
     pub fn context(mut self, context: impl fmt::Display) -> Self {
         self.message = format!("{context}: {}", self.message);
         self
+    }
+
+    /// Says what to try, instead of what holds for most errors of this kind.
+    pub fn with_hint(mut self, hint: &'static str) -> Self {
+        self.hint = Some(hint);
+        self
+    }
+
+    /// What to try.
+    pub fn hint(&self) -> Option<&'static str> {
+        self.hint
     }
 
     /// What to decide by; the message is for people.

@@ -213,7 +213,8 @@ impl Job {
         let uid = match user.parse() {
             Ok(number) => Uid::from_raw(number),
             Err(_) => {
-                let found = User::from_name(user).map_err(|e| Error::io("look up a user", e.into()))?;
+                let found =
+                    User::from_name(user).map_err(|e| Error::io(format!("look up the user {user}"), e.into()))?;
                 found.ok_or_else(|| unknown("user", user))?.uid
             }
         };
@@ -221,7 +222,8 @@ impl Job {
             None => None,
             Some((_, Ok(number))) => Some(Gid::from_raw(number)),
             Some((name, Err(_))) => {
-                let found = Group::from_name(name).map_err(|e| Error::io("look up a group", e.into()))?;
+                let found =
+                    Group::from_name(name).map_err(|e| Error::io(format!("look up the group {name}"), e.into()))?;
                 Some(found.ok_or_else(|| unknown("group", name))?.gid)
             }
         };
@@ -241,7 +243,7 @@ fn check_path(path: &Path) -> Result<()> {
 }
 
 fn wrong(message: impl Into<String>) -> Error {
-    Error::new(Kind::Usage, message)
+    Error::new(Kind::Usage, message).with_hint("spec/job.md describes the keys of a job")
 }
 
 fn key(name: &str, why: impl std::fmt::Display) -> Error {

@@ -106,7 +106,7 @@
 //!
 //! | module | what it is | what it does not know |
 //! |---|---|---|
-//! | [`cli`] | flags, environment, what is printed, exit codes | how anything is done |
+//! | [`cli`] | flags, environment, what is printed and logged, exit codes | how anything is done |
 //! | [`restore`] | directory, part pipeline, sinks (a mounted tree; a blank device; verification) | S3, flags |
 //! | [`snapshot`] | walk, compression on all cores, the archive writer's driver | S3, flags |
 //! | [`mod@format`] | the archive format as pure code: bytes in, values out | files, sockets, clocks, threads |
@@ -121,6 +121,9 @@
 //! | `linux` | other system calls: creating beneath a directory, attributes, holes, spools | |
 //! | [`observe`] | what happens during a run, as typed events: the library emits, the command line listens | who listens |
 //! | [`error`] | one error type; its kind decides the exit code | |
+//!
+//! Nothing outside of [`cli`] prints. What is logged is [`observe`]'s events, and `tracing` events where a decision needs
+//! words; only [`cli`] listens to either, and writes them (`cli::log`).
 //!
 //! `unsafe` exists only in `aws_crt`, `btrfs` and `linux`, and only below a SAFETY line.
 //!

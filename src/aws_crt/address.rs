@@ -7,6 +7,7 @@ use mountpoint_s3_crt::common::uri::Uri;
 use mountpoint_s3_crt::s3::endpoint_resolver::{RequestContext, ResolverError, RuleEngine};
 
 use crate::error::{Error, Kind, Result};
+use crate::store::without_secrets;
 use crate::store::{Addressing, S3Options};
 
 /// Where the requests for one bucket go.
@@ -67,7 +68,7 @@ fn amazon(allocator: &Allocator, bucket: &str, region: &str, addressing: Address
 
 fn custom(endpoint: &str, bucket: &str, addressing: Addressing) -> Result<String> {
     let wrong = |what: &str| {
-        let message = format!("endpoint URL {endpoint}: {what}: write http(s)://host[:port]");
+        let message = format!("endpoint URL {}: {what}: write http(s)://host[:port]", without_secrets(endpoint));
         Error::new(Kind::Usage, message)
     };
     let (scheme, rest) = endpoint.split_once("://").ok_or_else(|| wrong("no scheme"))?;

@@ -31,6 +31,8 @@ use mountpoint_s3_crt_sys::aws_s3_errors;
 
 use super::address::{Address, encode_key};
 use super::failure::Failure;
+use tracing::info;
+
 use crate::error::{Error, Kind, Result};
 use crate::observe::{Event, Events};
 use crate::store::{Credentials, S3Options};
@@ -45,6 +47,15 @@ const CANCELED: i32 = aws_s3_errors::AWS_ERROR_S3_CANCELED as i32;
 
 /// First wait before a retry; doubled each time, with full jitter, by the CRT.
 const FIRST_BACKOFF: Duration = Duration::from_millis(100);
+
+/// The CRT waits no longer than this, whatever the doubling comes to.
+const LONGEST_BACKOFF: Duration = Duration::from_secs(20);
+
+/// The longest wait after this attempt, counted from 1.
+fn longest_backoff(attempt: u64) -> Duration {
+    let doublings = attempt.saturating_sub(1).min(16) as u32;
+    (FIRST_BACKOFF * (1 << doublings)).min(LONGEST_BACKOFF)
+}
 
 /// What a client is for: uploads need other bounds on memory than downloads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -223,8 +234,16 @@ impl Client {
         let events = self.events.clone();
         options.on_telemetry(move |metrics| {
             if metrics.error().is_err() && metrics.error().raw_error() != CANCELED {
-                seen.fetch_add(1, Ordering::Relaxed);
+                let attempt = seen.fetch_add(1, Ordering::Relaxed) + 1;
                 events.emit(Event::AttemptFailed);
+                info!(
+                    operation = metrics.operation_name(),
+                    attempt,
+                    cause = metrics.error().to_string(),
+                    status = metrics.status_code(),
+                    seconds_to_wait_at_most = longest_backoff(attempt).as_secs_f64(),
+                    "an attempt failed; another follows unless it was the last"
+                );
             }
             attempt(metrics);
         });

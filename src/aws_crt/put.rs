@@ -15,6 +15,8 @@ use mountpoint_s3_crt::s3::client::{
     UploadReviewOutcome,
 };
 
+use tracing::debug;
+
 use super::address::encode_query_value;
 use super::client::{Client, lock};
 use super::confirm;
@@ -166,7 +168,10 @@ impl Upload {
                     state.fatal = Some(attempt.error());
                 }
                 match attempt.request_type() {
-                    RequestType::UploadPart if !attempt.error().is_err() => state.acknowledged += 1,
+                    RequestType::UploadPart if !attempt.error().is_err() => {
+                        state.acknowledged += 1;
+                        debug!(parts = state.acknowledged, "a part is uploaded");
+                    }
                     RequestType::CompleteMultipartUpload => state.completions += 1,
                     _ => {}
                 }

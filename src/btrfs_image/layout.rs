@@ -337,7 +337,11 @@ impl Layout {
         let (devices, length) = self.choose_devices(kind, profile, want);
         if devices.is_empty() {
             let allocated: u64 = (0..self.devices.len()).map(|device| self.allocated(device)).sum();
-            let message = format!("{} MiB are full: {} MiB are in use", self.size() / MIB, allocated / MIB);
+            let message = format!(
+                "its {} MiB are full: {} MiB are in use, and more is needed",
+                self.size() / MIB,
+                allocated / MIB
+            );
             return Err(Error::new(Kind::NoSpace, message));
         }
         let stripes: Vec<Stripe> = devices

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use serde_json::{Value, json};
 
+use super::log;
 use super::output::SCHEMA;
 use crate::error::{Error, Kind};
 
@@ -15,7 +16,7 @@ pub fn wants_json() -> bool {
 
 /// Tells it; `piped`: standard output is an archive.
 pub fn tell(error: &Error, piped: bool) -> ExitCode {
-    eprintln!("burst: {error}");
+    log::failure(error);
     if wants_json() {
         print(&object(error), piped);
     }
@@ -24,18 +25,22 @@ pub fn tell(error: &Error, piped: bool) -> ExitCode {
 
 /// A command line that is wrong, or asks for help.
 pub fn tell_usage(error: &clap::Error) -> ExitCode {
-    // Nothing can be said where nobody listens.
-    let _ = error.print();
+    let text = error.to_string();
+    let usage = Error::new(Kind::Usage, text.lines().next().unwrap_or_default().trim_start_matches("error: "));
+    if error.use_stderr() && log::is_json() {
+        log::failure(&usage);
+    } else {
+        // Nothing can be said where nobody listens.
+        let _ = error.print();
+    }
     if error.use_stderr() && wants_json() {
-        let text = error.to_string();
-        let message = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
-        print(&object(&Error::new(Kind::Usage, message)), false);
+        print(&object(&usage), false);
     }
     ExitCode::from(error.exit_code() as u8)
 }
 
 fn print(object: &Value, piped: bool) {
-    if piped { eprintln!("{object}") } else { println!("{object}") }
+    if piped { log::result(object) } else { println!("{object}") }
 }
 
 fn object(error: &Error) -> Value {
@@ -47,7 +52,7 @@ fn object(error: &Error) -> Value {
             "exit_code": error.kind().exit_code(),
             "message": error.to_string(),
             "causes": causes.collect::<Vec<_>>(),
-            "hint": error.kind().hint(),
+            "hint": error.hint(),
         },
     })
 }

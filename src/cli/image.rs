@@ -7,10 +7,11 @@ use std::time::Instant;
 
 use clap::Args;
 
-use super::image_args::{ImageArgs, json, parse_size, summary};
+use super::image_args::{ImageArgs, json, summary};
 use super::output::versioned;
 use super::pipeline_args::PipelineArgs;
 use super::s3_args::S3Args;
+use super::units;
 use super::watch::WatchArgs;
 use crate::error::{Error, Kind, Result};
 use crate::restore::{Archive, Destination, image};
@@ -35,9 +36,9 @@ pub struct ImageCommandArgs {
     files: Vec<PathBuf>,
     /// Size of the image in bytes, or with K, M, G or T; at least 64M. Of several images: of each, or repeated, their
     /// sizes in order
-    #[arg(long, value_parser = parse_size, required = true)]
+    #[arg(long, value_name = "SIZE", value_parser = units::size, required = true)]
     size: Vec<u64>,
-    /// Print a JSON object about what was made
+    /// Print the result as JSON on standard output
     #[arg(long)]
     json: bool,
     #[command(flatten)]

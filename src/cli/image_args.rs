@@ -7,8 +7,10 @@ use std::time::Instant;
 
 use clap::{Args, ValueEnum};
 
+use super::log;
 use super::output::{bytes, count};
 use super::spent::Took;
+use super::units;
 use crate::restore::{ImageOptions, ImageReport, PipelineOptions, Profile};
 use crate::store::Location;
 use crate::volume::content::show_uuid;
@@ -26,7 +28,7 @@ enum MetadataArg {
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
-enum DataArg {
+pub enum DataArg {
     /// One piece on one device
     Single,
     /// In turn on all devices, as fast as they are together
@@ -38,9 +40,9 @@ enum DataArg {
 pub struct ImageArgs {
     /// Label of the file system, at most 255 bytes
     #[arg(long, value_name = "NAME")]
-    label: Option<OsString>,
+    label: Option<String>,
     /// UUID of the file system [default: random, but for the mark that BURST made it]
-    #[arg(long, value_parser = parse_uuid)]
+    #[arg(long, value_name = "UUID", value_parser = parse_uuid)]
     uuid: Option<[u8; 16]>,
     /// How content lies on the devices [default: single on one, raid0 on several]
     #[arg(long)]
@@ -55,7 +57,7 @@ pub struct ImageArgs {
     #[arg(long)]
     force: bool,
     /// Largest chunk, for tests of many chunks
-    #[arg(long, hide = true, value_parser = parse_size)]
+    #[arg(long, hide = true, value_name = "SIZE", value_parser = units::size)]
     chunk_max: Option<u64>,
 }
 
@@ -76,7 +78,7 @@ impl ImageArgs {
     pub fn options(self, pipeline: PipelineOptions) -> ImageOptions {
         ImageOptions {
             pipeline,
-            label: self.label.map(OsStringExt::into_vec).unwrap_or_default(),
+            label: self.label.map(String::into_bytes).unwrap_or_default(),
             uuid: self.uuid,
             data: self.data.map(|data| match data {
                 DataArg::Single => Profile::Single,
@@ -125,14 +127,14 @@ pub fn summary(report: &ImageReport, on: &[PathBuf], begun: Instant, repeated: u
     let (r, s) = (&report.restored, &report.sizes);
     let uuid = show_uuid(&report.uuid);
     super::restore::headline("made a file system of", r, format_args!("on {}", together(on)), begun);
-    eprintln!(
+    log::say(format_args!(
         "UUID {uuid}; {} of data, {} of metadata; {} as they were ({}), {} were decompressed",
         bytes(s.data),
         bytes(s.metadata),
         count(r.encoded_frames, "frame"),
         bytes(r.encoded_bytes),
         r.decoded_frames,
-    );
+    ));
     if let Some(took) = took {
         took.say();
     }
@@ -151,28 +153,6 @@ fn parse_uuid(text: &str) -> std::result::Result<[u8; 16], String> {
     }
 }
 
-/// A size in bytes, or with K, M, G or T for powers of 1024.
-pub fn parse_size(text: &str) -> std::result::Result<u64, String> {
-    let (digits, unit) = match text.find(|c: char| !c.is_ascii_digit()) {
-        Some(at) => text.split_at(at),
-        None => (text, ""),
-    };
-    let shift = match unit.trim_end_matches("iB") {
-        "" => 0,
-        "K" => 10,
-        "M" => 20,
-        "G" => 30,
-        "T" => 40,
-        _ => return Err("a size is a number of bytes, or with K, M, G or T".into()),
-    };
-    digits
-        .parse::<u64>()
-        .ok()
-        .and_then(|n| n.checked_mul(1 << shift))
-        .filter(|&n| n <= i64::MAX as u64)
-        .ok_or_else(|| "not a size".to_owned())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -183,12 +163,6 @@ mod tests {
         assert_eq!(show_uuid(&id), "01234567-89ab-cdef-0123-456789abcdef");
         for bad in ["", "0123456789abcdef0123456789abcdef", "00000000-0000-0000-0000-000000000000"] {
             assert!(parse_uuid(bad).is_err(), "{bad}");
-        }
-        assert_eq!(parse_size("4096"), Ok(4096));
-        assert_eq!(parse_size("2G"), Ok(2 << 30));
-        assert_eq!(parse_size("3MiB"), Ok(3 << 20));
-        for bad in ["", "G", "1.5G", "-1", "8388608T", "1X"] {
-            assert!(parse_size(bad).is_err(), "{bad}");
         }
     }
 }

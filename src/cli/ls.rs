@@ -23,7 +23,9 @@ Examples:
 pub struct LsArgs {
     /// s3://bucket/key or a file
     source: OsString,
-    /// One JSON object per line
+    /// Print the result as JSON on standard output
+    ///
+    /// One object per line, for each entry.
     #[arg(long)]
     json: bool,
     #[command(flatten)]

@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use super::log;
+
 /// Version of what --json prints; see spec/json.md.
 pub const SCHEMA: u64 = 1;
 
@@ -41,7 +43,7 @@ pub fn rate(n: u64, time: Duration) -> String {
 
 /// Progress on standard error towards an end that is not known yet; hidden unless that is a terminal.
 pub fn progress_bar(quiet: bool) -> ProgressBar {
-    if quiet || !std::io::stderr().is_terminal() {
+    if quiet || !std::io::stderr().is_terminal() || !log::leaves_room_for_a_bar() {
         return ProgressBar::hidden();
     }
     let bar = ProgressBar::new_spinner().with_style(style("{spinner} {msg}{bytes}, {bytes_per_sec}, {elapsed}"));

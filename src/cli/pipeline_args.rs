@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::signals;
+use super::{signals, units};
 use crate::ec2::imds::Service;
 use crate::error::Result;
 use crate::restore::PipelineOptions;
@@ -20,31 +20,31 @@ use crate::tuning::{Facts, Roots, Settings, Tuning, policy};
 const CONFIG_HELP: &str = "\
 These can also be set by environment variables (BURST_IN_FLIGHT, ...) and in /etc/burst/config.toml (or the file that \
 BURST_CONFIG names), by these names: workers, in_flight, request_size_mib, memory_mib, network_gbps, disk_mbps, \
-network_interfaces, detect. \
+network_interfaces, detect, log, log_format. \
 A flag wins over the environment, that over the file, that over what is detected. `burst plan` shows the outcome.";
 
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Tuning")]
 pub struct PipelineArgs {
-    /// Threads that check and write [default: one per CPU]
+    /// Threads that do the work [default: one per CPU]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=u64::from(u16::MAX)))]
-    #[arg(long_help = format!("Threads that check and write [default: one per CPU]\n\n{CONFIG_HELP}"))]
+    #[arg(long_help = format!("Threads that do the work [default: one per CPU]\n\n{CONFIG_HELP}"))]
     workers: Option<u64>,
     /// Requests in flight; each takes --request-size of memory [default: by the instance type on EC2, else 16]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=4096))]
     in_flight: Option<u64>,
-    /// Size of one request in MiB: 8, 16, 32, 64, ... [default: 8]
+    /// Size of one request: 8, 16, 32, 64, ... MiB [default: 8]
     #[arg(long, value_name = "MiB")]
     request_size: Option<u64>,
-    /// Memory to use at most, in MiB: fewer requests are in flight if need be [default: on EC2 half of what is
+    /// Memory to use at most: fewer requests are in flight if need be [default: on EC2 half of what is
     /// available, else no limit]
     #[arg(long, value_name = "MiB", value_parser = clap::value_parser!(u64).range(1..))]
     memory: Option<u64>,
     /// Speed of the network in Gbit/s [default: what the instance type has]
-    #[arg(long, value_name = "GBITS")]
+    #[arg(long, value_name = "Gbit/s")]
     network_gbps: Option<f64>,
     /// Speed of the target's disks in MB/s [default: on EC2 what EBS gives, else unknown]
-    #[arg(long, value_name = "MB")]
+    #[arg(long, value_name = "MB/s")]
     disk_mbps: Option<f64>,
     /// Use this network interface; repeat it to spread the connections over several [default: one on each network card
     /// of instances that have several, else as the kernel's routes say]
@@ -53,9 +53,9 @@ pub struct PipelineArgs {
     /// Do not look at what instance this is
     #[arg(long)]
     no_detect: bool,
-    /// Seconds after which the whole run is given up (exit code 16) [default: none]
-    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
-    deadline: Option<u64>,
+    /// Time after which the whole run is given up (exit code 16) [default: none]
+    #[arg(long, value_name = "DURATION", value_parser = units::positive_duration)]
+    deadline: Option<Duration>,
 }
 
 /// What a run is tuned to, and to what facts.
@@ -68,8 +68,8 @@ impl PipelineArgs {
     /// The flag that ends the run: for signals, and for the deadline, which counts from here.
     pub fn stop_flag(&self) -> Result<Arc<AtomicUsize>> {
         let stop = signals::stop_flag()?;
-        if let Some(seconds) = self.deadline {
-            signals::set_deadline(Duration::from_secs(seconds), &stop)?;
+        if let Some(limit) = self.deadline {
+            signals::set_deadline(limit, &stop)?;
         }
         Ok(stop)
     }
@@ -95,17 +95,25 @@ impl PipelineArgs {
             disk_mbps: self.disk_mbps,
             network_interfaces: Some(self.network_interface.clone()).filter(|names| !names.is_empty()),
             detect: self.no_detect.then_some(false),
+            ..Settings::default()
         };
-        tuned_with(flags, roots, depth, target)
+        let tuned = tuned_with(flags, roots, depth, target)?;
+        tuned.log();
+        Ok(tuned)
     }
+}
+
+/// The configuration file, and whether somebody named it.
+pub fn config_file() -> (PathBuf, bool) {
+    let named = std::env::var_os("BURST_CONFIG").filter(|path| !path.is_empty());
+    (named.clone().map_or_else(|| CONFIG_FILE.into(), PathBuf::from), named.is_some())
 }
 
 /// What to run with, where `flags` were given.
 pub fn tuned_with(flags: Settings, roots: &Roots, depth: Depth, target: Option<&Path>) -> Result<Tuned> {
     let variable = |name: &str| std::env::var(name).ok();
-    let named = variable("BURST_CONFIG").filter(|path| !path.is_empty()).map(PathBuf::from);
-    let config = named.clone().unwrap_or_else(|| CONFIG_FILE.into());
-    let file = Settings::from_file(&config, named.is_some())?;
+    let (config, named) = config_file();
+    let file = Settings::from_file(&config, named)?;
     let given = settings::layered(flags, Settings::from_environment(variable)?, file, &config)?;
     let service = match given.detect {
         Some((false, _)) => Service::Disabled,

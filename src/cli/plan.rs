@@ -1,12 +1,14 @@
 //! `burst plan`: what a restore would do here, how fast and why; nothing is written.
 
 use std::ffi::OsString;
-use std::fmt::{Display, Write as _};
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde_json::{Value, json};
 
+use super::choices::{Row, row};
+use super::log;
 use super::output::{bytes, count};
 use super::pipeline_args::{PipelineArgs, Tuned};
 use super::s3_args::S3Args;
@@ -15,7 +17,7 @@ use crate::error::{Error, Kind, Result};
 use crate::restore::Archive;
 use crate::store::{Location, open_source};
 use crate::tuning::facts::{Depth, DeviceKind, Target};
-use crate::tuning::policy::{self, Choice, Expectation, Speed, Work, expect};
+use crate::tuning::policy::{self, Expectation, Work, expect};
 use crate::tuning::{Roots, instance_types};
 
 /// Shows what a restore would run with, why, and how long it should take; writes nothing.
@@ -33,7 +35,7 @@ pub struct PlanArgs {
     source: OsString,
     /// Directory to restore into, or a blank device
     target: PathBuf,
-    /// Print one JSON object
+    /// Print the result as JSON on standard output
     #[arg(long)]
     json: bool,
     /// Look at the machine whose /sys and /proc are in this directory
@@ -96,37 +98,12 @@ fn work(archive: &Archive, tuned: &Tuned, encoded: bool) -> Work {
     }
 }
 
-/// A row of choices: its name, its value as text and as a number, where it is from, why.
-type Row = (&'static str, String, Value, String, String);
-
 impl Plan {
     fn rows(&self) -> Vec<Row> {
-        fn row<T: Display + Copy + Into<Value>>(name: &'static str, unit: &str, c: &Choice<T>) -> Row {
-            (name, format!("{}{unit}", c.value), c.value.into(), c.origin.to_string(), c.reason.clone())
-        }
-        let t = &self.tuned.tuning;
-        let speed = |name, text: String, c: &Choice<Speed>| {
-            let value = json!({ "baseline": c.value.baseline, "peak": c.value.peak });
-            (name, text, value, c.origin.to_string(), c.reason.clone())
-        };
-        let gbps = |n: f64| format!("{n:.3} Gbit/s");
-        let mut rows = Vec::new();
-        rows.extend(t.network.as_ref().map(|c| speed("network", gbps(c.value.peak * 8.0 / 1e9), c)));
-        rows.extend(t.interfaces.as_ref().map(|c| {
-            ("interfaces", c.value.join(","), c.value.clone().into(), c.origin.to_string(), c.reason.clone())
-        }));
-        rows.extend(t.disk.as_ref().map(|c| speed("disk", format!("{}/s", bytes(c.value.peak as u64)), c)));
-        rows.extend(
-            t.target_gbps
-                .as_ref()
-                .map(|c| ("target_gbps", gbps(c.value), c.value.into(), c.origin.to_string(), c.reason.clone())),
-        );
-        rows.push(row("in_flight", "", &t.in_flight));
-        rows.push(row("workers", "", &t.workers));
-        rows.push(row("request_size_mib", " MiB", &t.request_size_mib));
-        rows.extend(t.memory_mib.as_ref().map(|c| row("memory_mib", " MiB", c)));
+        let mut rows = self.tuned.rows();
         let upload = policy::upload_part_mib(self.archive.source.len());
         rows.extend(upload.ok().map(|c| row("upload_part_mib", " MiB", &c)));
+        rows.extend(log::chosen().rows());
         rows
     }
 

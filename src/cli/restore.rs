@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use clap::{Args, FromArgMatches};
 
 use super::image_args::ImageArgs;
+use super::log;
 use super::metrics::MetricsArgs;
 use super::output::{bytes, count, rate, versioned};
 use super::pipeline_args::PipelineArgs;
@@ -16,11 +17,12 @@ use super::s3_args::S3Args;
 use super::spent::Took;
 use super::start_jitter;
 use super::timeline::{Caption, Picture, Recorder};
-use super::volume::parse_duration;
+use super::units;
 use super::watch::{Watch, WatchArgs};
 use crate::error::{Error, Kind, Result};
 use crate::job::Acl;
 use crate::restore::{Archive, Destination, Report, RestoreOptions, image, restore, restore_stream};
+use crate::store::without_secrets;
 use crate::store::{Location, open_source, open_source_or_spool};
 use crate::volume::mount::mount;
 
@@ -55,7 +57,7 @@ pub struct RestoreArgs {
     /// Make a file system on this blank block device; TARGET is where to mount it. Repeated: one file system on all
     #[arg(long, value_name = "DEV", conflicts_with_all = ["path", "into_existing", "no_encoded_writes"])]
     device: Vec<PathBuf>,
-    /// Options of that mount, as mount -o takes them
+    /// Options of the mount, as mount -o takes them
     #[arg(long, value_name = "OPTIONS", requires = "device", requires = "target")]
     mount_options: Option<String>,
     #[command(flatten)]
@@ -73,17 +75,17 @@ pub struct RestoreArgs {
     #[arg(long, conflicts_with = "device")]
     restart: bool,
     /// Time between two checkpoints: so much has to be done again after a crash
-    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds, conflicts_with = "device")]
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = units::positive_duration, conflicts_with = "device")]
     checkpoint: Duration,
-    /// Wait a random time, up to this long, before the first request: 30, 30s, 5m or 1h
+    /// Wait a random time, up to this long, before the first request
     ///
     /// For fleets: instances that boot together do not ask together. The time is another one at each run.
-    #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "0")]
+    #[arg(long, value_name = "DURATION", value_parser = units::duration, default_value = "0s")]
     start_jitter: Duration,
     /// ACLs that the file system of the target refuses: an error, or a warning with their number
     #[arg(long, value_name = "HOW", value_enum, default_value = "require", conflicts_with = "device")]
     acl: Acl,
-    /// Print the report as one JSON object on standard output
+    /// Print the result as JSON on standard output
     #[arg(long)]
     json: bool,
     /// Draw what happened when into this file (.svg or .html), also if the run fails
@@ -125,7 +127,7 @@ pub fn perform(args: RestoreArgs) -> Result<serde_json::Value> {
         picture.check()?;
     }
     let mut watch = args.watch.begin("restoring", args.json, picture.is_some().then(|| Recorder::new(begun)));
-    let source = args.source.to_string_lossy().into_owned();
+    let source = without_secrets(&args.source.to_string_lossy()).into_owned();
     let onto = args.target.as_ref().or(args.device.first()).map(|path| path.to_string_lossy().into_owned());
     let onto = onto.unwrap_or_default();
     let metrics = args.metrics.clone();
@@ -201,7 +203,7 @@ fn perform_mounted(args: RestoreArgs, watch: &mut Watch) -> Result<serde_json::V
     let repeated = s3.repeated.load(Ordering::Relaxed);
     let took = Took::of(&tuned, &report, begun, false);
     if report.was_complete && !args.json && !args.watch.quiet {
-        eprintln!("{} is complete already: nothing to do", target.display());
+        log::say(format_args!("{} is complete already: nothing to do", target.display()));
     } else if !args.json && !args.watch.quiet {
         summary(&report, &target, begun);
         took.say();
@@ -210,12 +212,6 @@ fn perform_mounted(args: RestoreArgs, watch: &mut Watch) -> Result<serde_json::V
     let mut value = json(&report, &target, &location, begun, repeated);
     took.add_to(&mut value);
     Ok(value)
-}
-
-/// A positive number of seconds, with a fraction if need be.
-fn seconds(text: &str) -> std::result::Result<Duration, String> {
-    let seconds = text.parse::<f64>().ok().filter(|s| *s > 0.0).and_then(|s| Duration::try_from_secs_f64(s).ok());
-    seconds.filter(|s| !s.is_zero()).ok_or_else(|| "a positive number of seconds".to_owned())
 }
 
 fn perform_device(args: RestoreArgs, watch: &mut Watch) -> Result<serde_json::Value> {
@@ -252,7 +248,7 @@ fn perform_device(args: RestoreArgs, watch: &mut Watch) -> Result<serde_json::Va
 /// What the S3 client had to send again.
 pub fn say_repeated(repeated: u64) {
     if repeated > 0 {
-        eprintln!("notice: {} failed and had to be repeated", count(repeated, "request"));
+        log::notice(format_args!("{} failed and had to be repeated", count(repeated, "request")));
     }
 }
 
@@ -292,7 +288,7 @@ pub fn json(report: &Report, target: &Path, source: &Location, begun: Instant, r
 /// The first line of a summary: what was `done` with how much, `to` a target, and how fast.
 pub fn headline(done: &str, report: &Report, to: std::fmt::Arguments<'_>, begun: Instant) {
     let time = begun.elapsed();
-    eprintln!(
+    log::say(format_args!(
         "{done} {}, {}, {} {to}: {} of content from {} in {} in {:.2} s ({})",
         count(report.files, "file"),
         count(report.directories, "directory"),
@@ -302,40 +298,25 @@ pub fn headline(done: &str, report: &Report, to: std::fmt::Arguments<'_>, begun:
         count(report.fetched.parts, "part"),
         time.as_secs_f64(),
         rate(report.content_bytes, time),
-    );
+    ));
 }
 
 fn summary(report: &Report, target: &Path, begun: Instant) {
     headline("restored", report, format_args!("into {}", target.display()), begun);
     if report.continued {
         let all = report.fetched.skipped + report.fetched.parts;
-        eprintln!("continued: {} of {} were there", report.fetched.skipped, count(all, "part"));
+        log::say(format_args!("continued: {} of {} were there", report.fetched.skipped, count(all, "part")));
     }
     match &report.not_encoded {
-        Some(reason) => eprintln!("notice: everything was decompressed: {reason}"),
-        None => eprintln!(
+        Some(reason) => log::notice(format_args!("everything was decompressed: {reason}")),
+        None => log::say(format_args!(
             "{} went to the disk as they are ({}), {} were decompressed",
             count(report.encoded_frames, "frame"),
             bytes(report.encoded_bytes),
             report.decoded_frames,
-        ),
+        )),
     }
     for notice in &report.notices {
-        eprintln!("notice: {notice}");
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::seconds;
-    use std::time::Duration;
-
-    #[test]
-    fn seconds_are_positive() {
-        assert_eq!(seconds("10"), Ok(Duration::from_secs(10)));
-        assert_eq!(seconds("0.05"), Ok(Duration::from_millis(50)));
-        for bad in ["0", "-1", "", "x", "inf", "nan", "1e-20", "1e300"] {
-            assert!(seconds(bad).is_err(), "{bad}");
-        }
+        log::notice(notice);
     }
 }

@@ -11,7 +11,7 @@ use sd_notify::NotifyState;
 use serde_json::{Value, json};
 
 use super::volume::{RootArgs, prepared_json, prepared_text, tagged_volumes};
-use super::{restore, signals};
+use super::{log, restore, signals};
 use crate::error::{Error, Kind, Result};
 use crate::job::{Acl, Job, Owner, Sink, WAIT_SECONDS};
 use crate::restore::{Status, check_stop, status};
@@ -36,10 +36,10 @@ Example of a job:
 pub struct RunArgs {
     /// The job, a JSON file
     job: PathBuf,
-    /// Print a JSON object about what was done
+    /// Print the result as JSON on standard output
     #[arg(long)]
     json: bool,
-    /// Print nothing but errors
+    /// Print only what went wrong
     #[arg(long, short)]
     quiet: bool,
     #[command(flatten)]
@@ -77,7 +77,7 @@ fn carry_out(args: &RunArgs) -> Result<Value> {
     let say = |text: &str| {
         tell(text);
         if !args.quiet && !args.json {
-            eprintln!("{}: {text}", job.name);
+            log::say(format_args!("{}: {text}", job.name));
         }
     };
     let hooks = Hooks { go_on: &|| check_stop(&stop), say: &say, tagged: &tagged_volumes };

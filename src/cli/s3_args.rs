@@ -5,8 +5,37 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
+use super::units;
 use crate::error::Result;
+#[cfg(feature = "s3")]
+use crate::store::without_secrets;
 use crate::store::{Addressing, Credentials, Location, S3Options};
+
+/// Where requests go and who signs them; of credentials only where they come from.
+#[cfg(feature = "s3")]
+fn log(options: &S3Options) {
+    let set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    let credentials = match &options.credentials {
+        Credentials::Anonymous => "none: requests are not signed".to_owned(),
+        Credentials::Profile(name) => format!("the profile {name}"),
+        Credentials::Static { .. } => "given".to_owned(),
+        Credentials::DefaultChain if set("AWS_ACCESS_KEY_ID") && set("AWS_SECRET_ACCESS_KEY") => {
+            "the environment".to_owned()
+        }
+        Credentials::DefaultChain => {
+            "shared files, web identity, container or instance: the first that has any".to_owned()
+        }
+    };
+    tracing::info!(
+        endpoint = options.endpoint_url.as_deref().map_or("AWS".into(), without_secrets).as_ref(),
+        region = options.region,
+        credentials,
+        addressing = ?options.addressing,
+        ca_bundle = options.ca_bundle.as_ref().map(|path| tracing::field::display(path.display())),
+        attempts = options.max_retries + 1,
+        "S3"
+    );
+}
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub enum AddressingArg {
@@ -43,9 +72,9 @@ pub struct S3Args {
     /// PEM file of certificate authorities [env: AWS_CA_BUNDLE]
     #[arg(long, value_name = "FILE")]
     ca_bundle: Option<PathBuf>,
-    /// Seconds without any progress after which a request is given up
-    #[arg(long, default_value_t = 60, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
-    stall_timeout: u64,
+    /// Time without any progress after which a request is given up
+    #[arg(long, default_value = "60s", value_name = "DURATION", value_parser = units::positive_duration)]
+    stall_timeout: Duration,
 }
 
 impl S3Args {
@@ -74,10 +103,11 @@ impl S3Args {
         if let Some(file) = &self.ca_bundle {
             options.ca_bundle = Some(file.clone());
         }
-        options.stall_timeout = Duration::from_secs(self.stall_timeout);
+        options.stall_timeout = self.stall_timeout;
         #[cfg(feature = "s3")]
         if matches!(location, Location::S3 { .. }) {
             options.find_region();
+            log(&options);
         }
         Ok(options)
     }

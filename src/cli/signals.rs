@@ -8,6 +8,7 @@ use std::time::Duration;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 
+use super::log;
 use crate::error::{Error, Kind, Result};
 use crate::restore::TIME_IS_OVER;
 
@@ -37,7 +38,8 @@ pub fn set_deadline(limit: Duration, stop: &Arc<AtomicUsize>) -> Result<()> {
         // A signal that came before is what gets reported.
         let _ = stop.compare_exchange(0, TIME_IS_OVER, Ordering::SeqCst, Ordering::SeqCst);
         std::thread::sleep(GRACE);
-        eprintln!("burst: the time allowed for the whole run (--deadline) is over, and it did not stop: ended");
+        let message = "the time allowed for the whole run (--deadline) is over, and it did not stop: ended";
+        log::failure(&Error::new(Kind::Deadline, message));
         std::process::exit(Kind::Deadline.exit_code().into());
     };
     std::thread::Builder::new()

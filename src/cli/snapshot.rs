@@ -2,7 +2,6 @@
 
 use std::ffi::OsString;
 use std::fs;
-use std::num::NonZeroUsize;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
@@ -14,7 +13,7 @@ use super::level_arg::{self, Level, LevelArg};
 use super::s3_args::S3Args;
 use super::select_args::{self, SelectArgs};
 use super::upload_args::UploadArgs;
-use super::{output, snapshot_summary as summary};
+use super::{log, output, snapshot_summary as summary, units};
 use crate::error::{Error, Kind, Result};
 use crate::observe::{Event, Events, Skip};
 use crate::snapshot::{self, Consistent, Freeze, HardLinks, SnapshotOptions};
@@ -53,15 +52,19 @@ pub struct SnapshotArgs {
     /// that the CPUs make as fast as the network takes it (to S3; the summary says which and why)
     #[arg(long, default_value = "3", allow_hyphen_values = true, value_name = "LEVEL", value_parser = level_arg::parse)]
     level: LevelArg,
-    /// Speed of the network in Gbit/s, for --level auto [default: what the instance type has]
-    #[arg(long, value_name = "GBITS")]
+    /// Speed of the network in Gbit/s [default: what the instance type has]
+    ///
+    /// For --level auto.
+    #[arg(long, value_name = "Gbit/s")]
     network_gbps: Option<f64>,
     /// Compress everything, also what a BTRFS holds in frames that can be taken as they are [default: take them]
     #[arg(long)]
     recompress: bool,
-    /// Threads that read and compress [default: one per processor]
-    #[arg(long, value_name = "N")]
-    workers: Option<NonZeroUsize>,
+    /// Threads that do the work [default: one per CPU]
+    ///
+    /// They read and compress.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=u64::from(u16::MAX)))]
+    workers: Option<u64>,
     /// Replace an archive that exists at DEST
     #[arg(long)]
     overwrite: bool,
@@ -72,10 +75,9 @@ pub struct SnapshotArgs {
     /// subvolume snapshot does the same without that
     #[arg(long)]
     freeze: bool,
-    /// Seconds after which it is thawed all the same; what was not read by then is reported (exit code 20)
-    #[arg(long, value_name = "SECONDS", default_value_t = 60, requires = "freeze",
-          value_parser = clap::value_parser!(u64).range(1..=86_400))]
-    freeze_limit: u64,
+    /// Time after which it is thawed all the same; what was not read by then is reported (exit code 20)
+    #[arg(long, value_name = "DURATION", default_value = "60s", requires = "freeze", value_parser = units::freeze_limit)]
+    freeze_limit: Duration,
     #[command(flatten)]
     select: SelectArgs,
     /// Names that share a file: keep them shared, or give each its own copy
@@ -90,10 +92,12 @@ pub struct SnapshotArgs {
     /// Say what would go in, and what is left out and why; write nothing
     #[arg(long)]
     dry_run: bool,
-    /// The summary as one JSON object, on standard output (standard error if DEST is -)
+    /// Print the result as JSON on standard output
+    ///
+    /// On standard error if DEST is -.
     #[arg(long)]
     json: bool,
-    /// No summary, no progress; only trouble is reported
+    /// Print only what went wrong
     #[arg(long, short, conflicts_with_all = ["json", "dry_run"])]
     quiet: bool,
     #[command(flatten)]
@@ -134,6 +138,15 @@ pub fn run(args: SnapshotArgs) -> Result<()> {
     }
     let s3 = args.upload.options(args.s3.options(&location)?)?;
     let repeated = s3.repeated.clone();
+    tracing::info!(
+        zstd_level = level.value,
+        reason = level.reason.as_deref().unwrap_or("given, or the default"),
+        workers = options.workers,
+        recompress = options.recompress,
+        consistent = ?options.consistent,
+        freeze = options.freeze.is_some(),
+        "an archive is made"
+    );
     refuse_existing(&location, args.overwrite)?;
 
     let bar = output::progress_bar(args.quiet);
@@ -143,13 +156,18 @@ pub fn run(args: SnapshotArgs) -> Result<()> {
             on.set_message(format!("found {}, {}; ", output::count(entries, "entry"), output::bytes(bytes)));
             on.tick();
         }
-        Event::Walked { bytes, .. } => output::total_known(&on, bytes),
+        Event::Walked { entries, bytes } => {
+            tracing::info!(entries, bytes, "the sources are walked");
+            output::total_known(&on, bytes);
+        }
         Event::Archived { bytes } => on.set_position(bytes),
         // Asked for: --dry-run names them.
-        Event::LeftOut { why: Skip::Excluded | Skip::OtherFileSystem, .. } => {}
+        Event::LeftOut { path, why: why @ (Skip::Excluded | Skip::OtherFileSystem) } => {
+            tracing::debug!(path = ?path, why = summary::why(why), "left out");
+        }
         Event::LeftOut { path, why } => say(&on, path, summary::why(why)),
         Event::Changed { path, how } => say(&on, path, summary::how(how)),
-        Event::NotReleased { why } => on.suspend(|| eprintln!("burst: {why}")),
+        Event::NotReleased { why } => on.suspend(|| log::trouble(why)),
         _ => {}
     };
     let make_sink = |part_size| {
@@ -163,9 +181,9 @@ pub fn run(args: SnapshotArgs) -> Result<()> {
     if args.json {
         let json = output::versioned(summary::json(&location, &report, &level, begun.elapsed(), repeated));
         // Standard output may be the archive.
-        if matches!(location, Location::Stdio) { eprintln!("{json}") } else { println!("{json}") }
+        if matches!(location, Location::Stdio) { log::result(&json) } else { println!("{json}") }
     } else if !args.quiet {
-        eprint!("{}", summary::text(&location, &report, &level, begun.elapsed()));
+        summary::text(&location, &report, &level, begun.elapsed()).lines().for_each(log::say);
         super::restore::say_repeated(repeated);
     }
     if report.changed > 0 && !args.allow_changed {
@@ -188,11 +206,11 @@ pub fn run(args: SnapshotArgs) -> Result<()> {
 
 fn survey(args: &SnapshotArgs, options: &SnapshotOptions, level: &Level, location: &Location) -> Result<()> {
     let is_piped = matches!(location, Location::Stdio);
-    let print = move |line: String| if is_piped { eprintln!("{line}") } else { println!("{line}") };
+    let print = move |line: String| if is_piped { line.lines().for_each(log::say) } else { println!("{line}") };
     let json = args.json;
     let show = move |event: Event<'_>| match event {
         Event::LeftOut { path, why } if !json => print(format!("{} {}", shown(path), summary::why(why))),
-        Event::Changed { path, how } => eprintln!("burst: {} {}", shown(path), summary::how(how)),
+        Event::Changed { path, how } => log::trouble(format_args!("{} {}", shown(path), summary::how(how))),
         _ => {}
     };
     let report = snapshot::survey(options, &args.sources, &Events::to(show))?;
@@ -210,12 +228,12 @@ fn shown(path: &Path) -> String {
 }
 
 fn say(bar: &indicatif::ProgressBar, path: &Path, what: &str) {
-    bar.suspend(|| eprintln!("burst: {} {what}", shown(path)));
+    bar.suspend(|| log::trouble(format_args!("{} {what}", shown(path))));
 }
 
 fn options(args: &SnapshotArgs, location: &Location) -> Result<(SnapshotOptions, Level)> {
     let defaults = SnapshotOptions::default();
-    let workers = args.workers.map_or(defaults.workers, NonZeroUsize::get);
+    let workers = args.workers.map_or(defaults.workers, |n| n as usize);
     let level = args.level.choose(location, args.network_gbps, workers)?;
     let options = SnapshotOptions {
         level: level.value,
@@ -261,7 +279,7 @@ fn freeze(args: &SnapshotArgs, location: &Location) -> Result<Option<Freeze>> {
         let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
         written.push((directory.unwrap_or(Path::new(".")).to_owned(), "the archive"));
     }
-    Ok(Some(Freeze { limit: Duration::from_secs(args.freeze_limit), written }))
+    Ok(Some(Freeze { limit: args.freeze_limit, written }))
 }
 
 /// The sink refuses too; this comes before the walk, which may take long.

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::log;
 use super::pipeline_args::Tuned;
 use crate::restore::{Report, Spent};
 use crate::tuning::policy::{Bound, Expectation, Work, expect};
@@ -39,13 +40,15 @@ impl Took {
 
     pub fn say(&self) {
         match (self.expected.as_ref().filter(|e| e.bound.is_some()), self.achieved()) {
-            (Some(e), Some(achieved)) => eprintln!("bound: {}, achieved {:.0} %", bound(e), 100.0 * achieved),
-            (Some(e), None) => eprintln!("bound: {} of {:.2} s", bound(e), e.seconds),
+            (Some(e), Some(achieved)) => {
+                log::say(format_args!("bound: {}, achieved {:.0} %", bound(e), 100.0 * achieved));
+            }
+            (Some(e), None) => log::say(format_args!("bound: {} of {:.2} s", bound(e), e.seconds)),
             (None, _) => {}
         }
         let Some(spent) = self.spent else { return };
         let share = |part: Duration| 100.0 * part.as_secs_f64() / spent.total.as_secs_f64().max(1e-9);
-        eprintln!(
+        log::say(format_args!(
             "workers: {:.0} % waiting for data, {:.0} % at work, {:.0} % waiting for the disk, {:.0} % for a CPU; \
              {:.2} s to finish",
             share(spent.waiting_for_data),
@@ -53,7 +56,7 @@ impl Took {
             share(spent.waiting_for_disk),
             share(spent.waiting_for_cpu),
             self.finishing.as_secs_f64(),
-        );
+        ));
     }
 
     pub fn add_to(&self, report: &mut serde_json::Value) {

@@ -3,6 +3,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::log;
 use crate::error::Result;
 use crate::restore::{StopFlag, check_stop};
 
@@ -17,7 +18,7 @@ pub fn wait(longest: Duration, quiet: bool, stop: &StopFlag) -> Result<()> {
     }
     let time = fraction(longest, crate::snapshot::random_id()?);
     if !quiet {
-        eprintln!("begins in {:.1} s (--start-jitter {} s)", time.as_secs_f64(), longest.as_secs());
+        log::say(format_args!("begins in {:.1} s (--start-jitter {} s)", time.as_secs_f64(), longest.as_secs()));
     }
     let end = Instant::now() + time;
     loop {

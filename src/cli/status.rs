@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::Args;
 use serde_json::{Value, json};
 
+use super::log;
 use super::output::{bytes, versioned};
 use crate::error::{Error, Kind, Result};
 use crate::format::Timestamp;
@@ -21,7 +22,7 @@ Examples:
 pub struct StatusArgs {
     /// Directory that was restored into
     target: PathBuf,
-    /// Print one JSON object
+    /// Print the result as JSON on standard output
     #[arg(long)]
     json: bool,
 }
@@ -42,12 +43,16 @@ pub fn run(args: StatusArgs) -> Result<ExitCode> {
     match found {
         Status::Complete(_) => Ok(ExitCode::SUCCESS),
         Status::Unfinished(_) => Ok(ExitCode::from(Kind::Incomplete.exit_code())),
-        // The object has said it; a second one would be no JSON.
-        Status::Nothing if args.json => {
-            eprintln!("burst: {shown}: nothing was restored here");
-            Ok(ExitCode::from(Kind::NotFound.exit_code()))
+        Status::Nothing => {
+            let error = Error::new(Kind::NotFound, format!("{shown}: nothing was restored here"))
+                .with_hint("check the path; `burst restore` restores into it");
+            if !args.json {
+                return Err(error);
+            }
+            // The object has said it; a second one would be no JSON.
+            log::failure(&error);
+            Ok(ExitCode::from(error.kind().exit_code()))
         }
-        Status::Nothing => Err(Error::new(Kind::NotFound, format!("{shown}: nothing was restored here"))),
     }
 }
 

@@ -8,8 +8,8 @@ use crate::store::{Encryption, S3Options};
 #[derive(Debug, Args)]
 #[command(next_help_heading = "S3 options")]
 pub struct UploadArgs {
-    /// Size of upload parts in MiB: 8, 16, 32, ... [default: the smallest with which 10,000 parts suffice]
-    #[arg(long, value_name = "MIB")]
+    /// Size of upload parts: 8, 16, 32, ... MiB [default: the smallest with which 10,000 parts suffice]
+    #[arg(long, value_name = "MiB")]
     part_size: Option<u64>,
     /// Encrypt the object: aes256 or aws:kms [default: what the bucket says]
     #[arg(long, value_enum, value_name = "HOW")]

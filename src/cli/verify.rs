@@ -26,7 +26,7 @@ pub struct VerifyArgs {
     /// Also decompress everything and compare it with its CRC-32
     #[arg(long)]
     content: bool,
-    /// Print the report as one JSON object on standard output
+    /// Print the result as JSON on standard output
     #[arg(long)]
     json: bool,
     #[command(flatten)]

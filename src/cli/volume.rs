@@ -3,11 +3,12 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
+use super::image_args::DataArg;
 use super::output::{bytes, versioned};
-use super::signals;
+use super::{log, signals, units};
 use crate::ec2::{api, imds};
 use crate::error::{Error, Kind, Result};
 use crate::restore::check_stop;
@@ -19,6 +20,11 @@ use crate::volume::{Content, Data, Disk, Prepared, Roots, Selector, Wanted, disk
 
 /// Shows disks, makes file systems on blank ones, and mounts them.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  burst volume list
+  burst volume prepare vol-0123456789abcdef0 --wait 5m --mount /data
+  burst volume status /data")]
 pub struct VolumeArgs {
     #[command(subcommand)]
     command: VolumeCommand,
@@ -54,7 +60,9 @@ Examples:
   burst volume list
   burst volume list --json | jq -r '.[] | select(.blank) | .path'")]
 struct ListArgs {
-    /// Print a JSON array
+    /// Print the result as JSON on standard output
+    ///
+    /// One array of all disks.
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -69,15 +77,19 @@ struct WhichArgs {
     #[arg(required = true, value_name = "SELECTOR", value_parser = |text: &str| Selector::parse(text))]
     selectors: Vec<Selector>,
     /// Wait so long until the disks are attached: 30, 30s, 5m, 1h
-    #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "0")]
+    #[arg(long, value_name = "DURATION", value_parser = units::duration, default_value = "0")]
     wait: Duration,
-    /// Label of the file system, by which it is found again [default: made of the mount point]
-    #[arg(long)]
+    /// Label of the file system, at most 255 bytes
+    ///
+    /// It is found again by it. By default it is made of the mount point: /srv/data is srv-data.
+    #[arg(long, value_name = "NAME")]
     label: Option<String>,
-    /// Options of the mount [default: noatime, and discard=async where the disks discard]
+    /// Options of the mount, as mount -o takes them
+    ///
+    /// By default noatime, and discard=async where the disks discard.
     #[arg(long, value_name = "OPTIONS", requires = "mount")]
     mount_options: Option<String>,
-    /// Print a JSON object
+    /// Print the result as JSON on standard output
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -105,17 +117,9 @@ struct PrepareArgs {
     /// or path; may be repeated
     #[arg(long, value_name = "ID")]
     wipe: Vec<String>,
-    /// How data lies on several disks [default: raid0]
+    /// How content lies on the devices [default: single on one, raid0 on several]
     #[arg(long)]
     data: Option<DataArg>,
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum DataArg {
-    /// Striped over all disks
-    Raid0,
-    /// One disk after the other
-    Single,
 }
 
 /// Mounts a volume that `burst volume prepare` made; never makes one.
@@ -141,7 +145,7 @@ Examples:
 struct StatusArgs {
     /// The mount point
     path: PathBuf,
-    /// Print a JSON object
+    /// Print the result as JSON on standard output
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -167,13 +171,13 @@ fn mounting(args: WhichArgs, mount: Option<PathBuf>, wipe: Vec<String>, data: Op
     let WhichArgs { selectors, wait, label, mount_options, json, roots } = args;
     let wanted = Wanted { selectors, wait, label, mount, mount_options, wipe, data };
     let stop = signals::stop_flag()?;
-    let hooks = Hooks { go_on: &|| check_stop(&stop), say: &|text| eprintln!("{text}"), tagged: &tagged_volumes };
+    let hooks = Hooks { go_on: &|| check_stop(&stop), say: &|text| log::say(text), tagged: &tagged_volumes };
     let work = if make { prepare } else { mount_only };
     let prepared = work(&wanted, &roots.roots(), hooks)?;
     if json {
         println!("{}", versioned(prepared_json(&prepared)));
     } else {
-        eprintln!("{}", prepared_text(&prepared));
+        log::say(prepared_text(&prepared));
     }
     Ok(())
 }
@@ -284,7 +288,10 @@ fn table(rows: &[[String; 6]]) -> String {
 
 fn status(args: &StatusArgs) -> Result<()> {
     let shown = args.path.display();
-    let nothing = |why: String| Error::new(Kind::NotFound, why);
+    let nothing = |why: String| {
+        Error::new(Kind::NotFound, why)
+            .with_hint("`findmnt` tells what is mounted, `burst volume list` which disks there are")
+    };
     let mount = mounted_at(&args.path)?.ok_or_else(|| nothing(format!("{shown} is no mount point")))?;
     let other = || nothing(format!("{shown} shows {} ({}), no volume of BURST", mount.source.display(), mount.kind));
     if mount.kind != "btrfs" {
@@ -315,38 +322,4 @@ fn status(args: &StatusArgs) -> Result<()> {
         );
     }
     Ok(())
-}
-
-/// Seconds, or a number with s, m or h.
-pub fn parse_duration(text: &str) -> std::result::Result<Duration, String> {
-    let (digits, unit) = match text.find(|c: char| !c.is_ascii_digit()) {
-        Some(at) => text.split_at(at),
-        None => (text, "s"),
-    };
-    let seconds = match unit {
-        "s" => 1,
-        "m" => 60,
-        "h" => 3600,
-        _ => return Err("write 30, 30s, 5m or 1h".into()),
-    };
-    let number = digits.parse::<u64>().ok().and_then(|n| n.checked_mul(seconds));
-    number
-        .filter(|&n| n <= 7 * 24 * 3600)
-        .map(Duration::from_secs)
-        .ok_or_else(|| "write 30, 30s, 5m or 1h, at most a week".into())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn durations() {
-        for (text, seconds) in [("0", 0), ("30", 30), ("30s", 30), ("5m", 300), ("1h", 3600)] {
-            assert_eq!(parse_duration(text), Ok(Duration::from_secs(seconds)));
-        }
-        for bad in ["", "s", "-1", "5 m", "1d", "1.5h", "99999999999999999999", "169h"] {
-            assert!(parse_duration(bad).is_err(), "{bad}");
-        }
-    }
 }

@@ -11,8 +11,10 @@ use crossbeam_channel::{RecvTimeoutError, Sender, bounded};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use sd_notify::NotifyState;
 
+use super::log;
 use super::output::bytes;
 use super::timeline::Recorder;
+use super::units;
 use crate::observe::{Event, Events};
 use crate::restore::Archive;
 
@@ -25,12 +27,12 @@ const EXTEND: Duration = Duration::from_secs(120);
 
 #[derive(Debug, Args)]
 pub struct WatchArgs {
-    /// Print nothing but errors
+    /// Print only what went wrong
     #[arg(long, short)]
     pub quiet: bool,
     /// Time between two lines of progress, where there is no terminal for a bar
-    #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..))]
-    progress_interval: u64,
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = units::positive_duration)]
+    progress_interval: Duration,
 }
 
 /// How a run is shown while it goes on.
@@ -74,9 +76,9 @@ impl WatchArgs {
     pub fn begin(&self, verb: &'static str, silent: bool, recorder: Option<Recorder>) -> Watch {
         let shown = match std::io::stderr().is_terminal() {
             _ if self.quiet => Shown::Nothing,
-            true => Shown::Bar,
+            true if log::leaves_room_for_a_bar() => Shown::Bar,
             false if silent => Shown::Nothing,
-            false => Shown::Lines(Duration::from_secs(self.progress_interval)),
+            _ => Shown::Lines(self.progress_interval),
         };
         Watch::begin(verb, shown, recorder)
     }
@@ -108,7 +110,7 @@ impl Watch {
                     && said.elapsed() >= interval
                 {
                     said = Instant::now();
-                    eprintln!("{verb}: {}", state.line());
+                    state.say(verb);
                 }
                 if systemd && told.elapsed() >= TELL {
                     told = Instant::now();
@@ -139,7 +141,17 @@ impl Watch {
 
     /// There is to do what an archive holds.
     pub fn archive(&self, archive: &Archive) {
-        self.total(archive.index.trailer.data_end, archive.index.trailer.parts);
+        let trailer = &archive.index.trailer;
+        tracing::info!(
+            archive = archive.source.name(),
+            version = archive.source.version(),
+            bytes = archive.source.len(),
+            parts = trailer.parts,
+            entries = trailer.entries,
+            content_bytes = trailer.content_bytes,
+            "the archive is there"
+        );
+        self.total(trailer.data_end, trailer.parts);
     }
 
     /// Ends what is shown, before something else is printed.
@@ -167,6 +179,7 @@ impl Seen {
         let add = |counter: &AtomicU64, n: u64| {
             counter.fetch_add(n, Ordering::Relaxed);
         };
+        log::event(event);
         match event {
             Event::Skipped { bytes, .. } => {
                 add(&self.bytes_skipped, bytes);
@@ -256,6 +269,12 @@ impl State {
             line += &format!(", {} s left", left.as_secs());
         }
         line + &self.tail()
+    }
+
+    fn say(&self, verb: &str) {
+        let known = |n: u64| Some(n).filter(|&n| n > 0);
+        let text = format_args!("{verb}: {}", self.line());
+        log::progress(text, self.done, known(self.total), self.parts_done, known(self.parts));
     }
 
     fn tail(&self) -> String {

@@ -77,7 +77,7 @@ impl Journal {
     pub fn resume(state: &State, contents: Contents, durable: Arc<Durable>) -> Result<Journal> {
         let file = state.open_journal()?;
         retry_io(|| file.set_len(contents.end))
-            .map_err(|e| Error::io(format!("cut {}/journal", state.path().display()), e))?;
+            .map_err(|e| Error::io(format!("shorten {}/journal", state.path().display()), e))?;
         let journal = Journal::new(file, state.path(), contents, durable)?;
         journal.append(&Record::Session)?;
         Ok(journal)
@@ -119,7 +119,15 @@ impl Journal {
         (&file).seek(SeekFrom::Start(offset)).map_err(|e| self.failed("read", e))?;
         let mut reader = std::io::BufReader::new(&file);
         let links = journal::read_links(&mut reader, self.seed, offset).map_err(|e| self.failed("read", e))?;
-        links.ok_or_else(|| Error::new(Kind::Failure, format!("{} has changed while it was read", self.shown)))
+        links.ok_or_else(|| {
+            Error::new(
+                Kind::Failure,
+                format!(
+                    "{} has changed while it was read: does another program write there? --restart begins anew",
+                    self.shown
+                ),
+            )
+        })
     }
 
     /// Records a part whose content is completely written.
@@ -189,7 +197,10 @@ impl Journal {
         let (covered, parts) = {
             let mut open = self.open();
             if open.broken {
-                let message = format!("{}: a checkpoint failed before: none counts any more", self.shown);
+                let message = format!(
+                    "{}: a checkpoint failed before (see the first error), and none counts any more",
+                    self.shown
+                );
                 return Err(Error::new(Kind::Failure, message));
             }
             if open.uncovered == 0 {

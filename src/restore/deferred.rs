@@ -61,7 +61,7 @@ impl Record {
 }
 
 fn lost(error: io::Error) -> Error {
-    Error::io("read back what was deferred", error)
+    Error::io("read back the links and directories that were left for the end, from a temporary file", error)
 }
 
 /// Records of one kind, in the order they came.

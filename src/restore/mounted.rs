@@ -11,6 +11,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Mutex, MutexGuard};
 use std::time::Instant;
 
+use tracing::info;
+
 use super::deferred::{Deferred, Record};
 use super::fetch_directory::Archive;
 use super::file_table::FileTable;
@@ -103,6 +105,10 @@ impl<'a> MountedSink<'a> {
                 Err(e) => return Err(Error::io(format!("write to the target {}", target.path().display()), e)),
             }
         };
+        match &not_encoded {
+            None => info!(sector, "encoded writes work: compressed data goes to the disk as it is"),
+            Some(reason) => info!(reason, "no encoded writes: everything is decompressed"),
+        }
         let deferred = || Deferred::new(target.state_directory());
         Ok(MountedSink {
             target,
@@ -193,7 +199,7 @@ impl<'a> MountedSink<'a> {
             }
             by_descriptor(fd, &entry.attributes, &xattrs, mode, &self.privileges, &self.counters)
         };
-        finish().map_err(|e| self.failed(path, "finish", e))?;
+        finish().map_err(|e| self.failed(path, "set the attributes of", e))?;
         add(&self.counters.files, 1);
         add(&self.counters.content_bytes, entry.uncompressed_size);
         Ok(())
@@ -235,14 +241,18 @@ impl<'a> MountedSink<'a> {
     pub fn defer_symlink(&self, entry: &Entry, path: &[u8], text: &[u8]) -> Result<()> {
         let attributes = Attributes { xattrs: self.xattrs(entry)?, ..entry.attributes.clone() };
         let record = Record { path: path.to_vec(), text: text.to_vec(), attributes };
-        locked(&self.symlinks).push(&record).map_err(|e| self.failed(path, "remember", e))?;
+        locked(&self.symlinks)
+            .push(&record)
+            .map_err(|e| self.failed(path, "note for later, in a temporary file,", e))?;
         Ok(())
     }
 
     /// Remembers a hard link for the end.
     pub fn defer_hard_link(&self, path: &[u8], target: &[u8]) -> Result<()> {
         let record = Record { path: path.to_vec(), text: target.to_vec(), ..Record::default() };
-        locked(&self.hard_links).push(&record).map_err(|e| self.failed(path, "remember", e))?;
+        locked(&self.hard_links)
+            .push(&record)
+            .map_err(|e| self.failed(path, "note for later, in a temporary file,", e))?;
         Ok(())
     }
 
@@ -341,7 +351,7 @@ impl<'a> MountedSink<'a> {
                 let xattrs = &attributes.xattrs;
                 by_descriptor(dir.as_fd(), &attributes, xattrs, None, &self.privileges, &self.counters)
             };
-            finish().map_err(|e| self.failed(&path, "finish the directory", e))?;
+            finish().map_err(|e| self.failed(&path, "set the attributes of the directory", e))?;
         }
         Ok(Report { not_encoded: self.not_encoded.clone(), ..self.counters.report() })
     }
@@ -440,7 +450,10 @@ impl MountedSink<'_> {
         let attributes = Attributes { xattrs: self.xattrs(entry)?, ..entry.attributes.clone() };
         let record = Record { path: path.to_vec(), attributes, ..Record::default() };
         let mut directories = locked(&self.directories);
-        let offset = directories.records.push(&record).map_err(|e| self.failed(path, "remember", e))?;
+        let offset = directories
+            .records
+            .push(&record)
+            .map_err(|e| self.failed(path, "note for later, in a temporary file,", e))?;
         directories.offsets.push(offset);
         add(&self.counters.directories, 1);
         Ok(())

@@ -273,7 +273,7 @@ impl<'a> Stream<'a> {
     }
 
     fn keep(&mut self, bytes: &[u8]) -> Result<()> {
-        self.headers.append(bytes).map_err(|e| Error::io("keep the headers", e))
+        self.headers.append(bytes).map_err(|e| Error::io("keep the headers of the stream in a temporary file", e))
     }
 
     fn begin(&mut self, name: &[u8]) -> Result<()> {
@@ -317,7 +317,9 @@ impl<'a> Stream<'a> {
     }
 
     fn spool_rest(&mut self, begun: &[u8], stop: &StopFlag) -> Result<()> {
-        let keep = |rest: &mut Spool, bytes: &[u8]| rest.append(bytes).map_err(|e| Error::io("keep the directory", e));
+        let keep = |rest: &mut Spool, bytes: &[u8]| {
+            rest.append(bytes).map_err(|e| Error::io("keep the directory of the stream in a temporary file", e))
+        };
         keep(&mut self.rest, begun)?;
         let mut buffer = Vec::with_capacity(READ);
         while self.read(&mut buffer)? > 0 {
@@ -363,7 +365,7 @@ impl ArchiveSource for Rest {
         let length = range.end.checked_sub(range.start).filter(|_| range.end <= self.len()).ok_or_else(outside)?;
         let mut bytes = vec![0; length as usize];
         let read = self.bytes.reader_at(start).read_exact(&mut bytes);
-        read.map_err(|e| Error::io("read back the directory", e))?;
+        read.map_err(|e| Error::io("read back the directory of the stream from a temporary file", e))?;
         Ok(Box::new(bytes))
     }
 }
@@ -406,7 +408,7 @@ const DESCRIPTOR: usize = crate::format::zip::data_descriptor::LENGTH;
 
 /// Compares the next local file header and descriptor that were kept with the directory.
 fn compare_entry(archive: &Archive, headers: &mut impl Read, placed: &PlacedEntry) -> Result<()> {
-    let lost = |e| Error::io("read back the headers", e);
+    let lost = |e| Error::io("read back the headers of the stream from a temporary file", e);
     let entry = &placed.entry;
     let mut length = [0; 4];
     headers.read_exact(&mut length).map_err(|_| {

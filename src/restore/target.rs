@@ -12,6 +12,7 @@ use nix::errno::Errno;
 use nix::libc::{S_IFBLK, S_IFCHR, S_IFIFO, S_IFLNK, S_IFMT, S_IFREG};
 use nix::sys::stat::FileStat;
 use serde_json::Value;
+use tracing::info;
 
 use super::checkpoint::Journal;
 use super::completion;
@@ -81,6 +82,7 @@ impl Target {
         if let Some(finishing) = &found.finishing {
             let same = Identity::parse(finishing).filter(|found| wanted.identity.is_some_and(|w| w.is_done_by(found)));
             if same.is_some() {
+                info!(target_directory = %shown, "all of it is there but for tidying up");
                 return finish_off(path, root, wanted, finishing);
             }
             if !wanted.restart || finishing["held_others"] != false {
@@ -162,6 +164,7 @@ fn untouched(path: &Path, root: Beneath, wanted: &Wanted<'_>, found: Found) -> R
         // Who emptied it wants it filled again.
         let is_there = found.other.is_some() || marker["entries"] == 0;
         if same && is_there {
+            info!(target_directory = %shown, "all of it is there");
             return Ok(None);
         }
         if is_there && !wanted.into_existing {
@@ -251,6 +254,7 @@ struct Opened<'a> {
 
 impl Opened<'_> {
     fn begin(self) -> Result<Option<Target>> {
+        info!(target_directory = %self.path.display(), "a fresh restore: nothing of it is there");
         if self.held_others {
             self.state.say_that_it_held_others()?;
         }
@@ -268,6 +272,11 @@ impl Opened<'_> {
     fn resume(self, contents: Contents) -> Result<Option<Target>> {
         let durable = Arc::new(Durable::new(self.root.as_fd(), self.path)?);
         let journal = Journal::resume(&self.state, contents, durable.clone())?;
+        info!(
+            target_directory = %self.path.display(),
+            parts_there = journal.before().len(),
+            "an unfinished restore is continued"
+        );
         self.target(Some(journal), durable, true)
     }
 

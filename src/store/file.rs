@@ -136,7 +136,7 @@ impl ArchiveSource for FileSource {
         if let Some(jobs) = &self.jobs
             && let Err(unsent) = jobs.send((range, deliver))
         {
-            (unsent.0.1)(Err(Error::new(Kind::Failure, "the reader threads ended")));
+            (unsent.0.1)(Err(Error::new(Kind::Failure, "the threads that read the archive ended (a fault of burst)")));
         }
     }
 
@@ -147,7 +147,7 @@ impl ArchiveSource for FileSource {
 
 impl Shared {
     fn read(&self, range: Range<u64>) -> Result<Bytes> {
-        let len = check_range(&range, self.len)?;
+        let len = check_range(self.path.display(), &range, self.len)?;
         let what = || format!("read {} at {}", self.path.display(), range.start);
         let free = self.free.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let mut buffer = free.unwrap_or_default();

@@ -1,5 +1,6 @@
 //! Where an archive is: an S3 object, a file, or standard input and output.
 
+use std::borrow::Cow;
 use std::ffi::OsStr;
 use std::fmt;
 use std::path::PathBuf;
@@ -46,6 +47,7 @@ impl Location {
             && !scheme.is_empty()
             && scheme.bytes().all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b))
         {
+            let shown = without_secrets(&shown);
             return Err(usage(format!(
                 "{shown}: \"{scheme}://\" is not supported: give s3://bucket/key, a file name or - \
                  (a file of this name is ./{shown})"
@@ -55,7 +57,25 @@ impl Location {
     }
 }
 
+/// A URL for messages: without user and password, and without a query that may be a signature.
+pub fn without_secrets(url: &str) -> Cow<'_, str> {
+    let (bare, has_query) = url.split_once('?').map_or((url, false), |(bare, _)| (bare, true));
+    let (scheme, rest) = bare.split_once("://").unwrap_or(("", bare));
+    let authority = rest.split('/').next().unwrap_or_default();
+    let user = authority.rfind('@').map_or(0, |at| at + 1);
+    if !has_query && user == 0 {
+        return url.into();
+    }
+    let separator = if scheme.is_empty() { "" } else { "://" };
+    let query = if has_query { "?..." } else { "" };
+    format!("{scheme}{separator}{}{query}", &rest[user..]).into()
+}
+
 fn parse_s3(url: &str) -> Result<Location> {
+    if url.contains("X-Amz-Signature=") {
+        let shown = without_secrets(url);
+        return Err(usage(format!("{shown}: a signed URL cannot be used: give s3://bucket/key, and credentials")));
+    }
     let wrong = |what: &str| usage(format!("{url}: {what}: write s3://bucket/key"));
     let rest = url.strip_prefix("s3://").ok_or_else(|| wrong("not an S3 location"))?;
     let (bucket, key) = rest.split_once('/').unwrap_or((rest, ""));
@@ -110,6 +130,18 @@ mod tests {
     }
 
     #[test]
+    fn secrets_of_urls() {
+        for (url, shown) in [
+            ("http://127.0.0.1:9000", "http://127.0.0.1:9000"),
+            ("https://user:secret@host:1/a@b", "https://host:1/a@b"),
+            ("https://host/k?X-Amz-Signature=secret", "https://host/k?..."),
+            ("user:secret@host", "host"),
+        ] {
+            assert_eq!(without_secrets(url), shown);
+        }
+    }
+
+    #[test]
     fn accepts_what_the_help_says() {
         for text in
             ["s3://bucket/key", "s3://my.bucket/a b/é+=?x", "s3://b-1/k?versionId=a.b_c-", "-", "./s3:file", "dir/file"]
@@ -136,12 +168,16 @@ mod tests {
             "s3://b/k?versionId=",
             "s3://b/?versionId=1",
             "http://host/k",
+            "s3://b/k?X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Signature=0",
             "file:///k",
             &long,
         ];
         for text in all {
             assert_eq!(parse(text).unwrap_err().kind(), Kind::Usage, "{text}");
         }
+        let signed = "https://b.s3.amazonaws.com/k?X-Amz-Security-Token=secret&X-Amz-Signature=secret";
+        let said = parse(signed).unwrap_err().to_string();
+        assert!(said.starts_with("https://b.s3.amazonaws.com/k?...: ") && !said.contains("secret"), "{said}");
         use std::os::unix::ffi::OsStrExt;
         let raw = OsStr::from_bytes(b"s3://b/\xff");
         assert_eq!(Location::parse(raw).unwrap_err().kind(), Kind::Usage);

@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use crate::error::{Error, Kind, Result};
 pub use location::Location;
+pub(crate) use location::without_secrets;
 pub use options::{Addressing, Credentials, Encryption, S3Options};
 
 /// How much of the end of an archive is fetched when it is opened.
@@ -139,13 +140,14 @@ pub fn upload_part_size(upper_bound: u64) -> Result<u64> {
 }
 
 /// The length of `range`, if it lies inside an archive of `len` bytes.
-fn check_range(range: &Range<u64>, len: u64) -> Result<usize> {
+fn check_range(name: impl std::fmt::Display, range: &Range<u64>, len: u64) -> Result<usize> {
     let inside = range.start <= range.end && range.end <= len;
     let size = range.end.checked_sub(range.start).map(usize::try_from);
     match size {
         Some(Ok(size)) if inside => Ok(size),
         _ => {
-            let message = format!("bytes {}..{} are outside the archive of {len} bytes", range.start, range.end);
+            let message =
+                format!("{name}: bytes {}..{} are outside the archive of {len} bytes", range.start, range.end);
             Err(Error::new(Kind::Corrupt, message))
         }
     }

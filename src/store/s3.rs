@@ -46,7 +46,7 @@ impl ArchiveSource for S3Source {
     }
 
     fn start(&self, range: Range<u64>, deliver: Deliver) {
-        match check_range(&range, self.object.len) {
+        match check_range(&self.object.name, &range, self.object.len) {
             Ok(_) => drop(get::start(&self.client, &self.object, range, deliver)),
             Err(error) => deliver(Err(error)),
         }
@@ -57,7 +57,7 @@ impl ArchiveSource for S3Source {
     }
 
     fn read(&self, range: Range<u64>) -> Result<Bytes> {
-        check_range(&range, self.object.len)?;
+        check_range(&self.object.name, &range, self.object.len)?;
         get::read(&self.client, &self.object, range)
     }
 }

@@ -4,6 +4,7 @@
 use std::fmt;
 use std::path::Path;
 
+use clap::ValueEnum;
 use serde::Deserialize;
 
 use crate::error::{Error, Kind, Result};
@@ -33,6 +34,30 @@ impl fmt::Display for Origin {
     }
 }
 
+/// What is logged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum LogLevel {
+    /// Only what a person has to know.
+    #[default]
+    Warn,
+    /// Decisions, too: -v.
+    Info,
+    /// Each part, too: -vv.
+    Debug,
+}
+
+/// How lines on standard error look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people
+    #[default]
+    Text,
+    /// One JSON object a line
+    Json,
+}
+
 /// What one place sets. The names are the keys of the configuration file.
 #[derive(Debug, Clone, PartialEq, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -52,6 +77,8 @@ pub struct Settings {
     pub network_interfaces: Option<Vec<String>>,
     /// Whether to look at the instance type.
     pub detect: Option<bool>,
+    pub log: Option<LogLevel>,
+    pub log_format: Option<LogFormat>,
 }
 
 /// What all places together set; each value with the place that won.
@@ -65,6 +92,8 @@ pub struct Given {
     pub disk_mbps: Option<(f64, Origin)>,
     pub network_interfaces: Option<(Vec<String>, Origin)>,
     pub detect: Option<(bool, Origin)>,
+    pub log: Option<(LogLevel, Origin)>,
+    pub log_format: Option<(LogFormat, Origin)>,
 }
 
 /// Puts the three places together; the only code that knows which one wins. `config` is the file's name for messages.
@@ -86,6 +115,8 @@ pub fn layered(flags: Settings, environment: Settings, file: Settings, config: &
         disk_mbps: first(&places, |s| s.disk_mbps),
         network_interfaces: first(&places, |s| s.network_interfaces.clone()),
         detect: first(&places, |s| s.detect),
+        log: first(&places, |s| s.log),
+        log_format: first(&places, |s| s.log_format),
     })
 }
 
@@ -108,15 +139,17 @@ impl Settings {
     pub fn from_environment(variable: impl Fn(&str) -> Option<String>) -> Result<Settings> {
         let get = |name: &str| variable(&variable_name(name)).filter(|value| !value.is_empty());
         Ok(Settings {
-            workers: parse("workers", get)?,
-            in_flight: parse("in_flight", get)?,
-            request_size_mib: parse("request_size_mib", get)?,
-            memory_mib: parse("memory_mib", get)?,
-            network_gbps: parse("network_gbps", get)?,
-            disk_mbps: parse("disk_mbps", get)?,
+            workers: number("workers", get)?,
+            in_flight: number("in_flight", get)?,
+            request_size_mib: number("request_size_mib", get)?,
+            memory_mib: number("memory_mib", get)?,
+            network_gbps: number("network_gbps", get)?,
+            disk_mbps: number("disk_mbps", get)?,
             network_interfaces: get("network_interfaces")
                 .map(|names| names.split(',').map(|n| n.trim().to_owned()).collect()),
-            detect: parse("detect", get)?,
+            detect: parse("detect", get, "true or false", |text| text.parse().ok())?,
+            log: parse("log", get, "warn, info or debug", word)?,
+            log_format: parse("log_format", get, "text or json", word)?,
         })
     }
 
@@ -155,12 +188,25 @@ fn variable_name(name: &str) -> String {
     format!("BURST_{}", name.to_uppercase())
 }
 
-fn parse<T: std::str::FromStr>(name: &str, get: impl Fn(&str) -> Option<String>) -> Result<Option<T>> {
+fn parse<T>(
+    name: &str,
+    get: impl Fn(&str) -> Option<String>,
+    what: &str,
+    read: impl Fn(&str) -> Option<T>,
+) -> Result<Option<T>> {
     let Some(value) = get(name) else { return Ok(None) };
-    value.trim().parse().map(Some).map_err(|_| {
-        let what = if name == "detect" { "true or false" } else { "a number" };
-        Error::new(Kind::Usage, format!("{}: {value:?} is not {what}", variable_name(name)))
-    })
+    read(value.trim())
+        .map(Some)
+        .ok_or_else(|| Error::new(Kind::Usage, format!("{}: {value:?} is not {what}", variable_name(name))))
+}
+
+fn number<T: std::str::FromStr>(name: &str, get: impl Fn(&str) -> Option<String>) -> Result<Option<T>> {
+    parse(name, get, "a number", |text| text.parse().ok())
+}
+
+/// One of the words of an enumeration, as in the configuration file.
+fn word<T: ValueEnum>(text: &str) -> Option<T> {
+    T::from_str(text, false).ok()
 }
 
 /// Names a setting as it is written in the place it is from.
@@ -191,11 +237,13 @@ mod tests {
     #[test]
     fn configuration_files() {
         let all = "# comment\nworkers = 3\nin_flight = 40\nrequest_size_mib = 16\nmemory_mib = 900\n\
-                   network_gbps = 12.5\ndisk_mbps = 500\nnetwork_interfaces = [\"ens5\"]\ndetect = false\n";
+                   network_gbps = 12.5\ndisk_mbps = 500\nnetwork_interfaces = [\"ens5\"]\ndetect = false\n\
+                   log = \"debug\"\nlog_format = \"json\"\n";
         let settings = file(all).unwrap();
         assert_eq!((settings.workers, settings.in_flight, settings.detect), (Some(3), Some(40), Some(false)));
         assert_eq!((settings.network_gbps, settings.disk_mbps), (Some(12.5), Some(500.0)));
         assert_eq!(settings.network_interfaces, Some(vec!["ens5".to_owned()]));
+        assert_eq!((settings.log, settings.log_format), (Some(LogLevel::Debug), Some(LogFormat::Json)));
         assert_eq!(file("").unwrap(), Settings::default());
         let bad = [
             ("\n\nworker = 3\n", "line 3: unknown field `worker`"),
@@ -204,6 +252,7 @@ mod tests {
             ("workers = -1", "line 1"),
             ("\n[restore]\nworkers = 1\n", "line 2: unknown field `restore`"),
             ("workers", "line 1"),
+            ("log = \"loud\"", "line 1: unknown variant `loud`"),
         ];
         for (text, part) in bad {
             let error = file(text).unwrap_err();
@@ -251,9 +300,13 @@ mod tests {
         assert_eq!(set("BURST_DETECT", "false").unwrap().detect, Some(false));
         let names = set("BURST_NETWORK_INTERFACES", "ens5, ens6").unwrap().network_interfaces;
         assert_eq!(names, Some(vec!["ens5".into(), "ens6".into()]));
+        assert_eq!(set("BURST_LOG", "info").unwrap().log, Some(LogLevel::Info));
+        assert_eq!(set("BURST_LOG_FORMAT", "json").unwrap().log_format, Some(LogFormat::Json));
         assert_eq!(set("BURST_MEMORY_MIB", "").unwrap(), Settings::default());
         assert_eq!(set("BURST_TOOLS", "x").unwrap(), Settings::default());
-        for (name, value) in [("BURST_WORKERS", "many"), ("BURST_DETECT", "perhaps"), ("BURST_DISK_MBPS", "1 GB")] {
+        let wrong = [("WORKERS", "many"), ("DETECT", "perhaps"), ("DISK_MBPS", "1 GB"), ("LOG", "loud")];
+        for (name, value) in wrong.map(|(name, value)| (variable_name(name), value)) {
+            let name = name.as_str();
             let error = set(name, value).unwrap_err();
             assert!(error.to_string().starts_with(name), "{error}");
         }

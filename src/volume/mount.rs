@@ -2,11 +2,15 @@
 
 use std::fs;
 use std::io::ErrorKind;
-use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use super::find::Disk;
+use crate::btrfs_image::constants::SUPERBLOCKS;
 use crate::error::{Error, Kind, Result};
+
+/// Where in a superblock the UUID of the file system is.
+const FSID: u64 = 32;
 
 /// One line of /proc/self/mountinfo (proc_pid_mountinfo(5)).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -81,16 +85,38 @@ pub fn is_of(mount: &Mount, disks: &[Disk]) -> bool {
 
 /// Who uses a disk, as a sentence part for a person, as far as that is shown anywhere.
 pub fn used_by(disk: &Disk) -> Option<String> {
-    let shown = disk.path.to_string_lossy();
+    let holders = || (!disk.holders.is_empty()).then(|| format!("is used by {}", disk.holders.join(", ")));
+    mounted_or_swap(&disk.path).or_else(holders)
+}
+
+fn mounted_or_swap(device: &Path) -> Option<String> {
+    let real = fs::canonicalize(device);
+    let shown = real.as_deref().unwrap_or(device).to_string_lossy();
     let mounted = mounts().unwrap_or_default().into_iter().find(|m| is_on(&m.source.to_string_lossy(), &shown));
     if let Some(mount) = mounted {
         return Some(format!("is mounted at {}", mount.at.display()));
     }
     let swaps = fs::read_to_string("/proc/swaps").unwrap_or_default();
-    if swaps.lines().any(|line| is_on(line.split_whitespace().next().unwrap_or_default(), &shown)) {
-        return Some("is used for swap".into());
-    }
-    (!disk.holders.is_empty()).then(|| format!("is used by {}", disk.holders.join(", ")))
+    let is_swap = swaps.lines().any(|line| is_on(line.split_whitespace().next().unwrap_or_default(), &shown));
+    is_swap.then(|| "is used for swap".into())
+}
+
+/// That somebody uses a device who could not be named by [`used_by`], and what tells more.
+pub fn is_busy(device: &Path) -> String {
+    let shown = device.display();
+    mounted_or_swap(device)
+        .unwrap_or_else(|| format!("is used by something else: `lsblk {shown}` and `fuser -v {shown}` may tell what"))
+}
+
+/// The mount of another device that holds the same file system: the kernel takes none twice.
+fn mounted_as_another(device: &Path) -> Option<Mount> {
+    let fsid = |device: &Path| {
+        let mut fsid = [0; 16];
+        fs::File::open(device).and_then(|file| file.read_exact_at(&mut fsid, SUPERBLOCKS[0] + FSID)).ok()?;
+        Some(fsid)
+    };
+    let wanted = fsid(device)?;
+    mounts().ok()?.into_iter().find(|m| m.kind == "btrfs" && m.source != device && fsid(&m.source) == Some(wanted))
 }
 
 /// Whether a device is this disk or a partition of it: sda2 of sda, nvme1n1p2 of nvme1n1.
@@ -113,12 +139,33 @@ pub fn mount(disks: &[&Path], at: &Path, options: &str) -> Result<()> {
         }
     }
     // Whatever the umask is: nobody writes into what a mount point hides.
-    fs::DirBuilder::new().recursive(true).mode(0o755).create(at).map_err(|e| Error::io(what(), e))?;
+    fs::DirBuilder::new().recursive(true).mode(0o755).create(at).map_err(|e| match e.kind() {
+        ErrorKind::AlreadyExists => {
+            Error::new(Kind::TargetInUse, format!("{}: {} is there, and is no directory", what(), at.display()))
+        }
+        _ => Error::io(what(), e),
+    })?;
     let data = (!data.is_empty()).then_some(data.as_str());
     nix::mount::mount(Some(*first), at, Some("btrfs"), flags, data).map_err(|errno| match errno {
         nix::errno::Errno::EINVAL => {
             let message = format!("{}: {errno}: the kernel log says which option or what else is wrong", what());
             Error::new(Kind::Failure, message)
+        }
+        nix::errno::Errno::EEXIST | nix::errno::Errno::EBUSY => {
+            let why = match disks.iter().find_map(|disk| Some((disk, mounted_as_another(disk)?))) {
+                Some((disk, Mount { at, source, .. })) => format!(
+                    "the file system on {} is mounted at {} already, as {}: these are two names of one disk, or one is \
+                     a copy of the other. Unmount it there (umount {}), or use {} instead; a copy needs a UUID of its \
+                     own (btrfstune -u)",
+                    disk.display(),
+                    at.display(),
+                    source.display(),
+                    at.display(),
+                    source.display(),
+                ),
+                None => format!("{} {}", first.display(), is_busy(first)),
+            };
+            Error::new(Kind::TargetInUse, format!("{}: {errno}: {why}", what()))
         }
         _ => Error::io(what(), errno.into()),
     })

@@ -210,7 +210,7 @@ fn exclusive(disk: &Disk) -> Result<()> {
     match OpenOptions::new().read(true).custom_flags(nix::libc::O_EXCL).open(&disk.path) {
         Ok(_) => Ok(()),
         Err(e) if e.raw_os_error() == Some(nix::libc::EBUSY) => {
-            Err(Error::new(Kind::TargetInUse, format!("{disk} is used by something else")))
+            Err(Error::new(Kind::TargetInUse, format!("{disk} {}", mount::is_busy(&disk.path))))
         }
         Err(e) => Err(Error::io(format!("open the device {}", disk.path.display()), e)),
     }
@@ -240,7 +240,7 @@ fn lock(disks: &[Disk], hooks: Hooks<'_>) -> Result<Vec<Flock<File>>> {
                 Ok(lock) => break locks.push(lock),
                 Err((back, Errno::EWOULDBLOCK | Errno::EINTR)) if begun.elapsed() < LOCK_WAIT => file = back,
                 Err((_, Errno::EWOULDBLOCK)) => {
-                    let message = format!("{} is locked by another program", path.display());
+                    let message = format!("{} is locked by another program: `lslocks` tells by which", path.display());
                     return Err(Error::new(Kind::TargetInUse, message));
                 }
                 Err((_, errno)) => return Err(Error::io(format!("lock {}", path.display()), errno.into())),

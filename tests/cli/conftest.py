@@ -5,11 +5,12 @@ import sys
 from pathlib import Path
 
 TESTS = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(TESTS / "cli"), str(TESTS / "system")]
+sys.path[:0] = [str(TESTS / "cli"), str(TESTS / "system"), str(TESTS / "volume")]
 
 import pytest  # noqa: E402
 from burst import snapshot  # noqa: E402
-from fixtures import tmp, work  # noqa: E402, F401
+from disks import loop, machine  # noqa: E402, F401
+from fixtures import s3s, tmp, work  # noqa: E402, F401
 
 
 @pytest.fixture(scope="session")

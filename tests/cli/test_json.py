@@ -1,11 +1,16 @@
 """--json: every field is in spec/json.md, and failures are objects too."""
 
 import json
+import os
 import re
+import stat
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from burst import burst, snapshot
+from disks import EBS, Loop, Machine
+from test_progress import held
 
 SPEC = (Path(__file__).parents[2] / "spec" / "json.md").read_text()
 KINDS = {kind: int(code) for kind, code in re.findall(r"^\| `([a-z-]+)` \| (\d+) \|$", SPEC, re.MULTILINE)}
@@ -13,9 +18,7 @@ KINDS = {kind: int(code) for kind, code in re.findall(r"^\| `([a-z-]+)` \| (\d+)
 
 def documented(command: str) -> set[str]:
     """Names in the first column of the section of a command."""
-    sections = re.split(r"^## ", SPEC, flags=re.MULTILINE)
-    [section] = [s for s in sections if f"`{command}`" in s.split("\n", 1)[0]]
-    rows = re.findall(r"^\| (`.*?) \|", section, re.MULTILINE)
+    rows = re.findall(r"^\| (`.*?) \|", section_of(command), re.MULTILINE)
     return {name for row in rows for name in re.findall(r"`([a-z0-9_]+)`", row)}
 
 
@@ -25,22 +28,105 @@ def one(out: str) -> dict:
     return json.loads(line)
 
 
-def test_every_field_is_documented(archive: Path, tmp: Path) -> None:
-    reports = {
-        "restore": one(burst("restore", "--json", archive, tmp / "t").out),
-        "status": one(burst("status", "--json", tmp / "t").out),
-        "verify": one(burst("verify", "--json", "--content", archive).out),
-        "plan": one(burst("plan", "--json", archive, tmp / "u").out),
-        "snapshot": one(snapshot(tmp / "t" / "d0", tmp / "b.zip", "--json").out),
-        "image": one(burst("image", "--json", archive, tmp / "i.img", "--size", "512M").out),
-    }
-    for command, report in reports.items():
-        assert report["schema"] == 1, command
-        assert set(report) - {"schema"} <= documented(command), command
-    for line in burst("ls", "--json", archive).out.splitlines():
-        assert set(json.loads(line)) <= documented("ls")
-    # What has to be there for these to be what the specification says.
-    assert {"seconds", "parts", "archive_bytes"} <= set(reports["restore"])
+def section_of(command: str) -> str:
+    sections = re.split(r"^## ", SPEC, flags=re.MULTILINE)
+    [section] = [s for s in sections if command in s.split("\n", 1)[0].replace("`", "").split(", ")]
+    return section
+
+
+def below(value: object) -> set[str]:
+    """Names of fields of what is in a report, at any depth."""
+    if isinstance(value, list):
+        return set().union(*map(below, value))
+    if isinstance(value, dict):
+        return set(value) | below(list(value.values()))
+    return set()
+
+
+def assert_documented(command: str, *reports: dict) -> None:
+    """Together the reports have all fields that are documented, and no other."""
+    fields = set().union(*reports) - {"schema"}
+    assert fields == documented(command), command
+    words = set(re.findall(r"`([a-z0-9_]+)`", section_of(command)))
+    for report in reports:
+        nested = {**report, "choices": list(report.get("choices", {}).values()), "xattrs_hex": None}
+        # What other sections are about.
+        others = {"volume", "report", "disks"} | ({"expected"} if command != "plan" else set())
+        nested = {name: value for name, value in nested.items() if name not in others}
+        assert below(list(nested.values())) <= words, command
+
+
+def test_restore_and_image(archive: Path, tmp: Path, loop: Callable[..., Loop]) -> None:
+    mounted = one(burst("restore", "--json", archive, tmp / "t").out)
+    again = one(burst("restore", "--json", archive, tmp / "t").out)
+    device = one(burst("restore", "--json", "--device", loop(512).device, archive).out)
+    image = one(burst("image", "--json", archive, tmp / "i.img", "--size", "512M").out)
+    assert set(again) == set(mounted) < set(device)
+    assert set(image) < set(device)
+    assert_documented("restore", mounted, again, device, image)
+
+
+def test_status(archive: Path, tmp: Path) -> None:
+    burst("restore", "--quiet", archive, tmp / "t")
+    complete = one(burst("status", "--json", tmp / "t").out)
+    process, _ = held(archive, tmp / "u")
+    running = {"state": "nothing"}
+    while running["state"] != "unfinished":
+        running = one(burst("status", "--json", tmp / "u", code=None).out)
+    process.kill()
+    process.communicate()
+    assert_documented("status", complete, running, one(burst("status", "--json", tmp, code=10).out))
+
+
+def test_verify_and_plan(archive: Path, tmp: Path, loop: Callable[..., Loop]) -> None:
+    assert_documented("verify", one(burst("verify", "--json", "--content", archive).out))
+    flags = ("--network-gbps", "1", "--disk-mbps", "100", "--memory", "512", "--network-interface", "lo")
+    plans = [
+        burst("plan", "--json", *more, archive, target).out for more, target in [((), tmp), (flags, loop().device)]
+    ]
+    assert_documented("plan", *map(one, plans))
+
+
+def test_snapshot_and_ls(tmp: Path) -> None:
+    tree = tmp / "tree"
+    tree.mkdir()
+    (tree / "file").write_text("content")
+    (tree / "name").hardlink_to(tree / "file")
+    os.setxattr(tree / "file", "user.a", b"b")
+    os.mknod(tree / "device", stat.S_IFCHR | 0o600, os.makedev(1, 3))
+    Path(os.fsdecode(os.fsencode(tree) + b"/\xff")).write_bytes(b"")
+    made = one(snapshot(tree, tmp / "a.zip", "--json").out)
+    survey = one(burst("snapshot", "--json", "--dry-run", tree, tmp / "b.zip").out)
+    assert set(survey) < set(made)
+    assert_documented("snapshot", made, survey)
+    assert_documented("ls", *map(json.loads, burst("ls", "--json", tmp / "a.zip").out.splitlines()))
+
+
+def test_volume_and_run(archive: Path, machine: Machine, loop: Callable[..., Loop], tmp: Path) -> None:
+    disk, at = loop(512), tmp / "data"
+    machine.add("nvme1n1", disk, EBS, "vol0123456789abcdef0", ec2_name="sdf")
+    [listed] = json.loads(burst("volume", "list", "--json", *machine.flags).out)
+    assert_documented("volume list", listed)
+    job = {"version": 1, "name": "data", "source": str(archive), "path": str(at), "device": "/dev/sdf", "label": "data"}
+    (tmp / "job.json").write_text(json.dumps(job))
+    runs = [one(burst("run", "--json", *machine.flags, tmp / "job.json").out) for _ in range(2)]
+    assert_documented("run", *runs)
+    assert [run["state"] for run in runs] == ["restored", "nothing to do"]
+    # What is in it is what the other commands print.
+    assert set(runs[0]["report"]) <= documented("restore")
+    for command in ("prepare", "mount"):
+        arguments = ("--json", *machine.flags, "/dev/sdf", "--label", "data", "--mount", at)
+        volume = one(burst("volume", command, *arguments).out)
+        assert_documented("volume prepare", volume)
+        assert set(volume) - {"schema"} == set(runs[1]["volume"])
+        assert all(set(each) <= set(listed) for each in volume["disks"])
+    assert_documented("volume status", one(burst("volume", "status", "--json", at).out))
+
+
+def test_failures_are_documented(tmp: Path) -> None:
+    failed = one(burst("verify", "--json", tmp / "absent", code=10).out)
+    rows = re.findall(r"^\| `error\.([a-z_]+)` \|", section_of("Failures"), re.MULTILINE)
+    assert set(failed["error"]) == set(rows)
 
 
 @pytest.mark.parametrize(
@@ -77,6 +163,7 @@ def test_status_answers_once(tmp: Path) -> None:
 def test_without_json_a_failure_prints_nothing_on_standard_output(tmp: Path) -> None:
     done = burst("verify", tmp / "--json", code=10)
     assert done.out == "" and done.err.count("\n") == 1
+    assert done.err.startswith("burst: open ") and "Hint: check the spelling" in done.err
 
 
 def test_an_archive_on_standard_output_stays_one(tmp: Path) -> None:

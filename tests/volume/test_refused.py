@@ -119,6 +119,25 @@ def test_in_use(loop: Callable[..., Loop], tmp: Path):
     run("e2fsck", "-fn", disk.device)
 
 
+def test_two_names_of_a_disk(loop: Callable[..., Loop], tmp: Path):
+    """Mounted under one name and wanted under another: it is said where it is, as what, and what to do."""
+    disks, at, other = [loop(), loop()], tmp / "at", tmp / "other"
+    names = [disk.device for disk in disks]
+    burst("volume", "prepare", *names, "--label", "data", "--mount", at)
+    again = [run("losetup", "--find", "--show", disk.file).strip() for disk in disks]
+    try:
+        error = burst("volume", "mount", *again, "--label", "data", "--mount", other, code=19).err
+    finally:
+        run("losetup", "--detach", *again)
+    for said in [f"mount {again[0]} at {other}", f"mounted at {at} already", f"umount {at}", *names[:1]]:
+        assert said in error, error
+    assert mount_of(other) is None
+    run("umount", at)
+    (tmp / "file").write_text("")
+    error = burst("volume", "mount", *names, "--label", "data", "--mount", tmp / "file", code=19).err
+    assert f"{tmp}/file is there, and is no directory" in error
+
+
 def test_mount_point_taken(loop: Callable[..., Loop], tmp: Path):
     """The mount point shows something else: the disk is not touched."""
     disk, other = loop(), loop()

@@ -245,7 +245,7 @@ def test_bad_jobs(made: Archives, job, loop, tmp: Path):
     for key, value in bad.items():
         error = burst("run", job(**{**good, key.split(".")[0]: value}), code=2).err
         assert key.removeprefix("options.") in error or "in_flght" in error, error
-        assert len(error.splitlines()) == 1 and "job" in error, error
+        assert len(error.splitlines()) == 1 and "Hint: spec/job.md" in error, error
     for text in ("", "[]", "{", '{"version": 1', "\0", "null"):
         (tmp / "bad.json").write_text(text)
         assert "bad.json" in burst("run", tmp / "bad.json", code=2).err

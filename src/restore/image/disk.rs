@@ -171,7 +171,7 @@ impl Disk {
         };
         let mut file = opened.map_err(|e| match e.raw_os_error() {
             Some(nix::libc::EBUSY) => {
-                let message = format!("{} is mounted or used by something else", path.display());
+                let message = format!("{} {}", path.display(), crate::volume::mount::is_busy(path));
                 Error::new(Kind::TargetInUse, message)
             }
             _ => Error::io(what(), e),

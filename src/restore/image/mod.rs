@@ -18,6 +18,8 @@ use std::path::PathBuf;
 use std::sync::Mutex;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use tracing::info;
+
 use self::disk::Disks;
 pub use self::finish::Sizes;
 use self::place::{Placed, Volume};
@@ -40,7 +42,7 @@ use crate::format::Attributes;
 use crate::format::entry::{EntryType, S_IFDIR};
 use crate::format::limits::{COMPLETION_MARKER, is_marker};
 use crate::observe::{Event, Events};
-use crate::volume::content::new_uuid;
+use crate::volume::content::{new_uuid, show_uuid};
 
 /// What kind of file system to make.
 #[derive(Debug, Clone)]
@@ -144,10 +146,18 @@ fn fill(
     events: &Events,
     stop: &StopFlag,
 ) -> Result<ImageReport> {
+    let wiping = if options.force { "all that is there" } else { "what an unfinished run left" };
+    info!(on = volume.disks.names(), uuid = show_uuid(&identity.nodes.fsid), wiping, "a file system is made");
     volume.disks.wipe(options.force, identity.nodes.fsid)?;
     let sink = ImageSink::new(archive, volume, identity, root, stop);
     let in_device = |e: Error| match e.kind() {
-        Kind::NoSpace => e.context(volume.disks.names()),
+        Kind::NoSpace => e.context(volume.disks.names()).with_hint(
+            "choose a larger device (or --size), or several; --metadata single takes half of the metadata's room",
+        ),
+        // Of entries only their names are known below.
+        Kind::Corrupt | Kind::UnsafeEntry if !e.to_string().starts_with(archive.source.name()) => {
+            e.context(archive.source.name())
+        }
         _ => e,
     };
     let fetched =
