@@ -21,6 +21,7 @@ mod snapshot_summary;
 mod spent;
 mod start_jitter;
 mod status;
+mod systemd;
 mod timeline;
 mod upload_args;
 mod verify;

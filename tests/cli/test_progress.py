@@ -73,7 +73,7 @@ def test_systemd_is_told_and_waits_longer_while_it_goes_on(archive: Path, tmp: P
         listener.settimeout(300)
         process, rest = held(archive, tmp / "t", "--quiet", env={"NOTIFY_SOCKET": str(tmp / "notify")})
         told = b""
-        while b"EXTEND_TIMEOUT_USEC=120000000" not in told:
+        while b"EXTEND_TIMEOUT_USEC=300000000" not in told:
             told += listener.recv(65536) + b"\n"
         assert b"STATUS=restoring: (" in told
         # systemd would go on reading; a full queue holds up who writes.
