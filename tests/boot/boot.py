@@ -271,6 +271,11 @@ def scenario(work: Path, image: tuple[Path, Path, Path], args: argparse.Namespac
         }
         check("volume list: EBS with volume ids, instance store, where each is mounted", found == wanted, found)
 
+    def fstab(report: dict, by_systemd: bool) -> None:
+        """A line for a volume that does not exist yet holds up nothing; later it is mounted by it."""
+        before = report["runs"].get("/data", {}).get("volume", {}).get("was_mounted")
+        check(f"/data was mounted {'by its line in fstab' if by_systemd else 'by burst'}", before == by_systemd, before)
+
     def late(report: dict, state: str) -> None:
         check("the late volume was waited for", report["before"] != "active", report["before"])
         check("its unit was started by udev", "active (exited)" in report["late"]["out"], report["late"]["out"])
@@ -301,6 +306,7 @@ def scenario(work: Path, image: tuple[Path, Path, Path], args: argparse.Namespac
             )
         units(report, "cloud-config.service")
         disks(report)
+        fstab(report, False)
 
         parts = 0
         if args.cut:
@@ -333,6 +339,7 @@ def scenario(work: Path, image: tuple[Path, Path, Path], args: argparse.Namespac
             again = [first for path, first in gate.asked if path.endswith("/big.zip") and first == 0]
             check("which were not asked for again", not again, gate.asked)
         late(report, "nothing to do")
+        fstab(report, True)
         trees(report, data=small, scratch=big, late=small, none=small)
         units(report)
     finally:

@@ -36,6 +36,11 @@ apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer e
 getty@tty1.service netplan-ovs-cleanup.service serial-getty@ttyS0.service ssh.service systemd-binfmt.service
 systemd-logind.service systemd-tmpfiles-clean.timer
 """.split()
+# The second as the README shows it.
+FSTAB = """\
+LABEL=root / ext4 defaults 0 0
+LABEL=data /data btrfs noatime,nofail,x-systemd.device-timeout=60s,x-systemd.before=cloud-config.service 0 0
+"""
 CONFIGURATION = """\
 datasource_list: [Ec2]
 locale: false
@@ -84,7 +89,7 @@ def build(work: Path, provision: Callable[[Path, Path, Path], None] | None = Non
         install(debian)
         debian.rename(tree)
     (tree / "etc/cloud/cloud.cfg.d/50_test.cfg").write_text(CONFIGURATION)
-    (tree / "etc/fstab").write_text("LABEL=root / ext4 defaults 0 0\n")
+    (tree / "etc/fstab").write_text(FSTAB)
     (tree / "etc/machine-id").write_text("")
     for program in ("attach-disks", "report.py", "watch.py"):
         shutil.copy(HERE / "guest" / program, tree / "usr/local/sbin")
