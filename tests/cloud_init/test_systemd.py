@@ -34,7 +34,7 @@ def host(work: Path, image: list[Path], s3s: Server) -> Iterator[SystemdMachine]
     machine.close()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def parts(work: Path, s3s: Server) -> str:
     """The name of an archive of five parts."""
     (work / "parts").mkdir()
