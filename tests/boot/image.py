@@ -41,6 +41,8 @@ FSTAB = """\
 LABEL=root / ext4 defaults 0 0
 LABEL=data /data btrfs noatime,nofail,x-systemd.device-timeout=60s,x-systemd.before=cloud-config.service 0 0
 """
+# What stands behind the disks of EC2 would have the same labels.
+UDEV_RULE = 'KERNEL=="vd[b-d]", ENV{UDEV_DISABLE_PERSISTENT_STORAGE_RULES_FLAG}="1"\n'
 CONFIGURATION = """\
 datasource_list: [Ec2]
 locale: false
@@ -90,6 +92,7 @@ def build(work: Path, provision: Callable[[Path, Path, Path], None] | None = Non
         debian.rename(tree)
     (tree / "etc/cloud/cloud.cfg.d/50_test.cfg").write_text(CONFIGURATION)
     (tree / "etc/fstab").write_text(FSTAB)
+    (tree / "etc/udev/rules.d/10-test.rules").write_text(UDEV_RULE)
     (tree / "etc/machine-id").write_text("")
     for program in ("attach-disks", "report.py", "watch.py"):
         shutil.copy(HERE / "guest" / program, tree / "usr/local/sbin")

@@ -24,7 +24,7 @@ def test_readme_shows_the_first() -> None:
 
 
 def test_readme_shows_the_line_of_the_boot_test() -> None:
-    line = re.search(r"```fstab\n(.*?)```", (CLOUD_INIT / "README.md").read_text(), re.S)[1]
+    line = re.search(r"## Mounting.*?```text\n(.*?)```", (CLOUD_INIT / "README.md").read_text(), re.S)[1]
     assert line in (CLOUD_INIT.parent / "tests/boot/image.py").read_text()
 
 
