@@ -23,6 +23,7 @@ mod snapshot_summary;
 mod spent;
 mod start_jitter;
 mod status;
+mod systemd;
 mod timeline;
 mod units;
 mod upload_args;

@@ -7,11 +7,10 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use sd_notify::NotifyState;
 use serde_json::{Value, json};
 
 use super::volume::{RootArgs, prepared_json, prepared_text, tagged_volumes};
-use super::{log, restore, signals};
+use super::{log, restore, signals, systemd};
 use crate::error::{Error, Kind, Result};
 use crate::job::{Acl, Job, Owner, Sink, WAIT_SECONDS};
 use crate::restore::{Status, check_stop, status};
@@ -50,11 +49,10 @@ pub fn run(args: RunArgs) -> Result<()> {
     let done = carry_out(&args);
     match &done {
         Ok(_) => {
-            tell("done");
-            // Nobody may be there to listen.
-            let _ = sd_notify::notify(&[NotifyState::Ready]);
+            systemd::status("done");
+            systemd::ready();
         }
-        Err(error) => tell(&error.to_string()),
+        Err(error) => systemd::status(&error.to_string()),
     }
     let done = done?;
     if args.json {
@@ -63,24 +61,22 @@ pub fn run(args: RunArgs) -> Result<()> {
     Ok(())
 }
 
-/// What systemd shows of the unit: one line, as each line of a message to it is a statement of its own.
-fn tell(text: &str) {
-    let line: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-    let _ = sd_notify::notify(&[NotifyState::Status(&line)]);
-}
-
 fn carry_out(args: &RunArgs) -> Result<Value> {
     let begun = Instant::now();
     let job = Job::read(&args.job)?;
     let owner = job.owner().map_err(|e| e.context(format_args!("the job {}", args.job.display())))?;
     let stop = signals::stop_flag()?;
     let say = |text: &str| {
-        tell(text);
+        systemd::status(text);
         if !args.quiet && !args.json {
             log::say(format_args!("{}: {text}", job.name));
         }
     };
-    let hooks = Hooks { go_on: &|| check_stop(&stop), say: &say, tagged: &tagged_volumes };
+    let go_on = || {
+        systemd::alive();
+        check_stop(&stop)
+    };
+    let hooks = Hooks { go_on: &go_on, say: &say, tagged: &tagged_volumes };
     let (volume, mut report) = match &job.device {
         Some(device) => attach(&job, device, args, hooks)?,
         None => (None, None),

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::log;
+use super::{log, systemd};
 use crate::error::Result;
 use crate::restore::{StopFlag, check_stop};
 
@@ -20,8 +20,10 @@ pub fn wait(longest: Duration, quiet: bool, stop: &StopFlag) -> Result<()> {
     if !quiet {
         log::say(format_args!("begins in {:.1} s (--start-jitter {} s)", time.as_secs_f64(), longest.as_secs()));
     }
+    systemd::status(&format!("begins in {:.0} s", time.as_secs_f64()));
     let end = Instant::now() + time;
     loop {
+        systemd::alive();
         check_stop(stop)?;
         match end.saturating_duration_since(Instant::now()) {
             Duration::ZERO => return Ok(()),

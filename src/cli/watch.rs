@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use crossbeam_channel::{RecvTimeoutError, Sender, bounded};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use sd_notify::NotifyState;
 
 use super::log;
 use super::output::bytes;
+use super::systemd;
 use super::timeline::Recorder;
 use super::units;
 use crate::observe::{Event, Events};
@@ -22,8 +22,6 @@ use crate::restore::Archive;
 const DRAW: Duration = Duration::from_millis(200);
 /// How often systemd is told.
 const TELL: Duration = Duration::from_secs(2);
-/// How long systemd is to wait for the next sign of progress.
-const EXTEND: Duration = Duration::from_secs(120);
 
 #[derive(Debug, Args)]
 pub struct WatchArgs {
@@ -89,7 +87,7 @@ impl Watch {
         let seen = Arc::new(Seen { recorder, ..Seen::default() });
         let listening = seen.clone();
         let events = Events::to(move |event| listening.note(event));
-        let systemd = std::env::var_os("NOTIFY_SOCKET").is_some();
+        let systemd = systemd::listens();
         if shown == Shown::Nothing && !systemd {
             return Watch { events, seen, stop: None, thread: None };
         }
@@ -99,7 +97,7 @@ impl Watch {
             let bar = (shown == Shown::Bar).then(bar);
             let begun = Instant::now();
             let (mut said, mut told) = (begun, begun);
-            let mut last = u64::MAX;
+            let mut last = 0;
             let tick = if bar.is_some() { DRAW } else { Duration::from_millis(500) };
             while let Err(RecvTimeoutError::Timeout) = stopped.recv_timeout(tick) {
                 let state = showing.state(begun);
@@ -114,14 +112,13 @@ impl Watch {
                 }
                 if systemd && told.elapsed() >= TELL {
                     told = Instant::now();
-                    let status = format!("{verb}: {}", state.line());
-                    let extend = NotifyState::ExtendTimeoutUsec(EXTEND.as_micros() as u32);
+                    // Before there is anything to tell, what was told last holds.
+                    if state.begun {
+                        systemd::status(&format!("{verb}: {}", state.line()));
+                    }
                     // Without progress the unit's own timeout counts.
-                    let moved = std::mem::replace(&mut last, state.signs) != state.signs;
-                    // Nobody may be there to listen.
-                    let _ = sd_notify::notify(&[NotifyState::Status(&status)]);
-                    if moved {
-                        let _ = sd_notify::notify(&[extend]);
+                    if std::mem::replace(&mut last, state.signs) != state.signs {
+                        systemd::alive();
                     }
                 }
             }
@@ -200,8 +197,14 @@ impl Seen {
                 self.parts.store(parts + skipped, Ordering::Relaxed);
             }
             Event::AttemptFailed => add(&self.failed_attempts, 1),
-            Event::Finishing => self.finishing.store(true, Ordering::Relaxed),
-            Event::Syncing => self.syncing.store(true, Ordering::Relaxed),
+            Event::Finishing => {
+                self.finishing.store(true, Ordering::Relaxed);
+                systemd::alive_for_long();
+            }
+            Event::Syncing => {
+                self.syncing.store(true, Ordering::Relaxed);
+                systemd::alive_for_long();
+            }
             _ => {}
         }
         if let Some(recorder) = &self.recorder {
@@ -234,6 +237,7 @@ impl Seen {
             },
             failed_attempts: get(&self.failed_attempts),
             elapsed: begun.elapsed(),
+            begun: requested > 0 || get(&self.bytes_done) > 0,
             signs: arrived + get(&self.parts_done) + get(&self.bytes_done),
         }
     }
@@ -249,6 +253,8 @@ struct State {
     waiting_for: String,
     failed_attempts: u64,
     elapsed: Duration,
+    /// Something was asked for, or is there.
+    begun: bool,
     /// Changes with every sign of progress.
     signs: u64,
 }

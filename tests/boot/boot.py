@@ -109,7 +109,7 @@ class Machine:
         # The kernel and systemd speak on the first; what the test wants to hear would be mixed up with it.
         command += ["-serial", f"file:{console}", "-serial", f"file:{said}"]
         command += ["-kernel", self.kernel, "-initrd", self.ramdisk, "-uuid", UUID]
-        command += ["-append", f"root=LABEL=root rw console=ttyS0 net.ifnames=0 mitigations=off {arguments}"]
+        command += ["-append", f"root=LABEL=root rw console=ttyS0 net.ifnames=0 mitigations=off quiet {arguments}"]
         command += ["-smbios", f"type=1,manufacturer=Amazon EC2,product=m7i.large,serial={UUID},uuid={UUID}"]
         for file in (self.root, *map(self.disk, DISKS)):
             command += ["-drive", f"file={file},format=raw,if=virtio,cache=unsafe"]
@@ -260,6 +260,22 @@ def scenario(work: Path, image: tuple[Path, Path, Path], args: argparse.Namespac
         check(f"units that failed: {', '.join(failed) or 'none'}", found == list(failed), report["units"]["out"])
         check("the target is reached", report["target"] == "active", report["target"])
 
+    def disks(report: dict) -> None:
+        """What `burst volume list` knows of them: from the kernel, and asked with NVMe Identify."""
+        keys = ("kind", "volume_id", "serial", "in_use")
+        found = {tuple(disk[key] for key in keys) for disk in report["disks"] if "nvme" in disk["device"]}
+        wanted = {
+            ("EBS", "vol-0123456789abcdef0", "vol0123456789abcdef0", "is mounted at /data"),
+            ("EBS", "vol-0aaaaaaaaaaaaaaaa", "vol0aaaaaaaaaaaaaaaa", "is mounted at /late"),
+            ("instance store", None, "AWS00000000000000001", "is mounted at /scratch"),
+        }
+        check("volume list: EBS with volume ids, instance store, where each is mounted", found == wanted, found)
+
+    def fstab(report: dict, by_systemd: bool) -> None:
+        """A line for a volume that does not exist yet holds up nothing; later it is mounted by it."""
+        before = report["runs"].get("/data", {}).get("volume", {}).get("was_mounted")
+        check(f"/data was mounted {'by its line in fstab' if by_systemd else 'by burst'}", before == by_systemd, before)
+
     def late(report: dict, state: str) -> None:
         check("the late volume was waited for", report["before"] != "active", report["before"])
         check("its unit was started by udev", "active (exited)" in report["late"]["out"], report["late"]["out"])
@@ -289,6 +305,8 @@ def scenario(work: Path, image: tuple[Path, Path, Path], args: argparse.Namespac
                 f"{path}: restored in {run.get('seconds', 0):.2f} s, as burst says", run.get("state") == "restored", run
             )
         units(report, "cloud-config.service")
+        disks(report)
+        fstab(report, False)
 
         parts = 0
         if args.cut:
@@ -321,6 +339,7 @@ def scenario(work: Path, image: tuple[Path, Path, Path], args: argparse.Namespac
             again = [first for path, first in gate.asked if path.endswith("/big.zip") and first == 0]
             check("which were not asked for again", not again, gate.asked)
         late(report, "nothing to do")
+        fstab(report, True)
         trees(report, data=small, scratch=big, late=small, none=small)
         units(report)
     finally:

@@ -3,6 +3,7 @@
 import http.client
 import re
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlsplit
 
@@ -10,11 +11,12 @@ PART = 8 << 20
 
 
 class Gate:
-    """`asked` holds (path, first byte) of each GET, with None for one that has no such range."""
+    """`asked` holds (path, first byte) of each GET, with None for one that has no such range. `pause` is how long each
+    part takes."""
 
     def __init__(self, url: str):
         self.asked: list[tuple[str, int | None]] = []
-        self.held = ""
+        self.held, self.pause = "", 0.0
         self.opened = threading.Event()
         gate, server = self, urlsplit(url)
 
@@ -28,6 +30,8 @@ class Gate:
                     gate.asked.append((self.path, first))
                     if gate.held and self.path.endswith(gate.held) and first and first % PART == 0:
                         gate.opened.wait()
+                    if first is not None and first % PART == 0:
+                        time.sleep(gate.pause)
                 # As it came: the signature is over the headers, also the name of the host.
                 there = http.client.HTTPConnection(server.hostname, server.port)
                 there.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)

@@ -13,7 +13,7 @@ ROOT = HERE.parents[1]
 SUITE = "bookworm"
 PACKAGES = (
     "linux-image-cloud-amd64,systemd-sysv,udev,dbus,cloud-init,netplan.io,isc-dhcp-client,btrfs-progs,e2fsprogs,"
-    "iproute2,kmod,ca-certificates,util-linux-extra,openssh-server,sudo"
+    "iproute2,kmod,lz4,ca-certificates,util-linux-extra,openssh-server,sudo"
 )
 RECIPE = [
     "mmdebstrap",
@@ -23,9 +23,26 @@ RECIPE = [
     f"--include={PACKAGES}",
     '--aptopt=Acquire::Languages "none"',
     *(f"--dpkgopt=path-exclude=/usr/share/{d}/*" for d in ("man", "doc", "locale")),
+    # An initial ramdisk for this machine alone: one for all takes long to unpack.
+    "--dpkgopt=path-exclude=/usr/share/initramfs-tools/*/btrfs",
+    '--essential-hook=mkdir -p "$1"/etc/initramfs-tools/conf.d "$1"/usr/share/initramfs-tools/modules.d'
+    ' && printf "MODULES=list\\nCOMPRESS=lz4\\n" >"$1"/etc/initramfs-tools/conf.d/test'
+    ' && printf "virtio_pci\\nvirtio_blk\\next4\\n" >"$1"/usr/share/initramfs-tools/modules.d/test',
     SUITE,
 ]
-IDLE = ("apt-daily.timer", "apt-daily-upgrade.timer", "dpkg-db-backup.timer", "e2scrub_reap.service", "fstrim.timer")
+# What has no business here takes time all the same.
+IDLE = """
+apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer e2scrub_reap.service fstrim.timer
+getty@tty1.service netplan-ovs-cleanup.service serial-getty@ttyS0.service ssh.service systemd-binfmt.service
+systemd-logind.service systemd-tmpfiles-clean.timer
+""".split()
+# The second as the README shows it.
+FSTAB = """\
+LABEL=root / ext4 defaults 0 0
+LABEL=data /data btrfs noatime,nofail,x-systemd.device-timeout=60s,x-systemd.before=cloud-config.service 0 0
+"""
+# What stands behind the disks of EC2 would have the same labels.
+UDEV_RULE = 'KERNEL=="vd[b-d]", ENV{UDEV_DISABLE_PERSISTENT_STORAGE_RULES_FLAG}="1"\n'
 CONFIGURATION = """\
 datasource_list: [Ec2]
 locale: false
@@ -74,7 +91,8 @@ def build(work: Path, provision: Callable[[Path, Path, Path], None] | None = Non
         install(debian)
         debian.rename(tree)
     (tree / "etc/cloud/cloud.cfg.d/50_test.cfg").write_text(CONFIGURATION)
-    (tree / "etc/fstab").write_text("LABEL=root / ext4 defaults 0 1\n")
+    (tree / "etc/fstab").write_text(FSTAB)
+    (tree / "etc/udev/rules.d/10-test.rules").write_text(UDEV_RULE)
     (tree / "etc/machine-id").write_text("")
     for program in ("attach-disks", "report.py", "watch.py"):
         shutil.copy(HERE / "guest" / program, tree / "usr/local/sbin")
@@ -83,7 +101,6 @@ def build(work: Path, provision: Callable[[Path, Path, Path], None] | None = Non
         wants = tree / f"etc/systemd/system/{by}.target.wants"
         wants.mkdir(exist_ok=True)
         (wants / f"{unit}.service").symlink_to(f"/etc/systemd/system/{unit}.service")
-    # What has no business here takes time all the same.
     for unit in IDLE:
         (tree / "etc/systemd/system" / unit).symlink_to("/dev/null")
     disk = work / "root.raw"

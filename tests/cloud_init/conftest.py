@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE), str(HERE.parent / "system"), str(HERE.parents[1] / "spec" / "reference")]
+sys.path[:0] = [str(HERE), *(str(HERE.parent / each) for each in ("system", "boot", "../spec/reference"))]
 
 import chroots  # noqa: E402
 import pytest  # noqa: E402

@@ -39,7 +39,9 @@ hostname burst-test
 mkdir -p "$root/run/cloud-init"
 # As systemd's generator of cloud-init does where it finds a cloud.
 : >"$root/run/cloud-init/enabled"
+"""
 # Said from within, because only then process 1 has the machine's root.
+SLEEP = r"""
 exec chroot "$root" sh -c 'echo started; exec sleep infinity'
 """
 
@@ -56,6 +58,9 @@ class Done:
 
 class Machine:
     """`disks` are loop devices by the name that they have here, such as sdf."""
+
+    # What process 1 becomes when all is mounted.
+    BECOMES = SLEEP
 
     def __init__(self, base: Path, layers: list[Path], environment: dict[str, str] | None = None):
         self.base, self.layers = base, layers
@@ -74,7 +79,7 @@ class Machine:
         names = ("root", "upper", "work")
         root, upper, work = (str(self.base / n) for n in names)
         command = ["unshare", "--mount", "--pid", "--uts", "--fork", "--kill-child", "--propagation", "private"]
-        command += ["sh", "-c", START, "sh", root, ":".join(map(str, self.layers)), upper, work]
+        command += ["sh", "-c", START + self.BECOMES, "sh", root, ":".join(map(str, self.layers)), upper, work]
         command.append(str(self.block or ""))
         command += [f"{name}={device}" for name, device in self.disks.items()]
         with open(self.base / "start.log", "ab") as log:

@@ -4,6 +4,7 @@ What they name is there: the bucket, and disks with these names.
 """
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,6 +21,11 @@ one_release = pytest.mark.parametrize("suite", ["trixie"], indirect=True)
 
 def test_readme_shows_the_first() -> None:
     assert (CLOUD_INIT / "examples/ebs-volume.yaml").read_text() in (CLOUD_INIT / "README.md").read_text()
+
+
+def test_readme_shows_the_line_of_the_boot_test() -> None:
+    line = re.search(r"## Mounting.*?```text\n(.*?)```", (CLOUD_INIT / "README.md").read_text(), re.S)[1]
+    assert line in (CLOUD_INIT.parent / "tests/boot/image.py").read_text()
 
 
 def test_all_are_valid(machine: Machine) -> None:

@@ -4,7 +4,6 @@ resource "aws_s3_bucket" "this" {
   # checkov:skip=CKV_AWS_144: Archives are made from data that exists elsewhere; replication is the caller's decision and cost.
   # checkov:skip=CKV_AWS_18: Where access logs go differs by account; attach aws_s3_bucket_logging to the output `bucket`.
   # checkov:skip=CKV2_AWS_62: Nothing here consumes events.
-  # checkov:skip=CKV_AWS_145: SSE-S3 is the default on purpose: KMS request quotas are shared by an account (see the scale notes).
   bucket = var.bucket
   tags   = var.tags
 }

@@ -74,7 +74,6 @@ resource "aws_instance" "this" {
 }
 
 resource "aws_ebs_volume" "this" {
-  # checkov:skip=CKV_AWS_189: The key of the account (aws/ebs) is the default; kms_key_id of a volume names another.
   for_each = var.volumes
 
   availability_zone = var.availability_zone

@@ -23,7 +23,7 @@ def digests(root):
     out = {}
     for path in sorted(Path(root).rglob("*")):
         st = path.lstat()
-        what = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() and not path.is_symlink() else ""
+        what = hashlib.blake2b(path.read_bytes()).hexdigest() if path.is_file() and not path.is_symlink() else ""
         xattrs = {
             n: os.getxattr(path, n, follow_symlinks=False).hex() for n in os.listxattr(path, follow_symlinks=False)
         }
@@ -72,7 +72,7 @@ def main():
     report["extents"] = {path: extents(path + "/large") for path in mounted if os.path.exists(path + "/large")}
     report["trees"] = {path: digests(path) for path in [*mounted, OTHER] if os.path.isdir(path)}
     report["mounts"] = run("findmnt", "--noheadings", "--raw", "--output", "TARGET,SOURCE,OPTIONS", "-t", "btrfs")
-    report["disks"] = run("burst", "volume", "list")
+    report["disks"] = json.loads(run("burst", "volume", "list", "--json")["out"])
     report["units"] = run("systemctl", "--failed", "--no-legend", "--plain")
     report["target"] = run("systemctl", "is-active", "burst-restore.target")["out"].strip()
     report["runs"] = runs()
@@ -81,7 +81,8 @@ def main():
     report["journal"] = run("journalctl", "--no-pager", "-b", "-u", "burst-restore@late.service")["out"]
     with open("/dev/ttyS1", "w") as serial:
         serial.write("\n===REPORT " + json.dumps(report) + "===\n")
-    subprocess.run(["systemctl", "poweroff"], check=False)
+    # What stops in order is not looked at. File systems are unmounted.
+    subprocess.run(["systemctl", "poweroff", "--force"], check=False)
 
 
 if __name__ == "__main__":
