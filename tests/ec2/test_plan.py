@@ -66,6 +66,8 @@ def test_a_machine_that_is_no_instance(archive: Path, tmp: Path):
         "workers": (4, "detected"),
         "request_size_mib": (8, "default"),
         "upload_part_mib": (8, "default"),
+        "log": ("warn", "default"),
+        "log_format": ("text", "default"),
     }
 
 
