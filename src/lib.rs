@@ -120,6 +120,7 @@
 //! | `ec2` | what EC2 says of this instance: its metadata service, its API (feature `ec2`) | what anybody makes of it |
 //! | `linux` | other system calls: creating beneath a directory, attributes, holes, spools | |
 //! | [`observe`] | what happens during a run, as typed events: the library emits, the command line listens | who listens |
+//! | `stop` | the flag that ends a run early | who sets it |
 //! | [`error`] | one error type; its kind decides the exit code | |
 //!
 //! Nothing outside of [`cli`] prints. What is logged is [`observe`]'s events, and `tracing` events where a decision needs
@@ -159,6 +160,7 @@ pub mod linux;
 pub mod observe;
 pub mod restore;
 pub mod snapshot;
+mod stop;
 pub mod store;
 mod tuning;
 mod volume;

@@ -5,8 +5,9 @@
 use std::collections::HashMap;
 use std::ffi::CString;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mountpoint_s3_crt::auth::credentials::{
     CredentialsProvider, CredentialsProviderChainDefaultOptions, CredentialsProviderProfileOptions,
@@ -35,6 +36,7 @@ use tracing::info;
 
 use crate::error::{Error, Kind, Result};
 use crate::observe::{Event, Events};
+use crate::stop::{StopFlag, check_stop};
 use crate::store::{Credentials, S3Options};
 
 /// Size of one part of a restore, and of the client's pooled buffers.
@@ -57,6 +59,9 @@ fn longest_backoff(attempt: u64) -> Duration {
     (FIRST_BACKOFF * (1 << doublings)).min(LONGEST_BACKOFF)
 }
 
+/// How soon a wait ends when the run is told to stop.
+const STOP_TICK: Duration = Duration::from_millis(100);
+
 /// What a client is for: uploads need other bounds on memory than downloads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Purpose {
@@ -74,6 +79,7 @@ pub struct Client {
     headers: Vec<(String, String)>,
     under_way: Arc<UnderWay>,
     stall_timeout: Duration,
+    stop: Arc<StopFlag>,
     connections: u16,
     repeated: Arc<AtomicU64>,
     events: Events,
@@ -138,6 +144,8 @@ impl Client {
             headers,
             under_way: Arc::default(),
             stall_timeout: options.stall_timeout,
+            // What an upload that is given up has to tidy up waits for answers, too.
+            stop: if purpose == Purpose::Download { options.stop.clone() } else { Arc::default() },
             repeated: options.repeated.clone(),
             events: options.events.clone(),
             connections,
@@ -152,6 +160,24 @@ impl Client {
     /// How long a caller may wait for a result before it gives up.
     pub fn stall_timeout(&self) -> Duration {
         self.stall_timeout
+    }
+
+    /// Waits for an answer about `name`: not longer than anybody should, and not when told to stop.
+    pub(super) fn answer<T>(&self, receiver: &Receiver<T>, name: &str) -> Result<T> {
+        let end = Instant::now() + self.stall_timeout;
+        loop {
+            check_stop(&self.stop)?;
+            let left = end.saturating_duration_since(Instant::now());
+            match receiver.recv_timeout(left.min(STOP_TICK)) {
+                Err(RecvTimeoutError::Timeout) if !left.is_zero() => {}
+                answer => return answer.map_err(|_| self.no_answer(name)),
+            }
+        }
+    }
+
+    pub(super) fn no_answer(&self, name: &str) -> Error {
+        let within = self.stall_timeout.as_secs_f32();
+        Error::new(Kind::Deadline, format!("{name}: no answer from {} within {within} s", self.host()))
     }
 
     /// A request for one object, with the headers every request of this client carries.

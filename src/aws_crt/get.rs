@@ -101,7 +101,7 @@ fn open_with_head(
         Outcome::Failure(failure) => {
             return Err(failure.into_error(name, client.host(), Doing::Read));
         }
-        Outcome::ServerError => return Err(no_answer(client, name)),
+        Outcome::ServerError => return Err(client.no_answer(name)),
     };
     let odd = |what: &str| Error::new(Kind::Unsupported, format!("{name}: the server {what}"));
     let len = reply.header("Content-Length").and_then(|l| l.parse().ok());
@@ -133,7 +133,7 @@ pub fn exists(client: &Client, name: &str, key: &str) -> Result<Option<bool>> {
         // A caller who may write but not list or read gets this for any name.
         Outcome::Failure(failure) if failure.status == 403 => Ok(None),
         Outcome::Failure(failure) => Err(failure.into_error(name, client.host(), Doing::Read)),
-        Outcome::ServerError => Err(no_answer(client, name)),
+        Outcome::ServerError => Err(client.no_answer(name)),
     }
 }
 
@@ -165,7 +165,7 @@ pub(super) fn look(client: &Client, name: &str, key: &str) -> Result<Option<Seen
         })),
         Outcome::Failure(failure) if failure.status == 404 => Ok(None),
         Outcome::Failure(failure) => Err(failure.into_error(name, client.host(), Doing::Read)),
-        Outcome::ServerError => Err(no_answer(client, name)),
+        Outcome::ServerError => Err(client.no_answer(name)),
     }
 }
 
@@ -184,9 +184,9 @@ pub fn read(client: &Arc<Client>, object: &Arc<Object>, range: Range<u64>) -> Re
         let _ = send.send(result);
     });
     let cancel = start(client, object, range, deliver);
-    receive.recv_timeout(client.stall_timeout()).unwrap_or_else(|_| {
+    client.answer(&receive, &object.name).unwrap_or_else(|error| {
         cancel();
-        Err(no_answer(client, &object.name))
+        Err(error)
     })
 }
 
@@ -315,15 +315,10 @@ fn wait(client: &Client, name: &str, options: MetaRequestOptions, stop_at_500: b
             Err(failure) => Outcome::Failure(failure),
         });
     })?;
-    let outcome = receive.recv_timeout(client.stall_timeout());
+    let outcome = client.answer(&receive, name);
     // Does nothing to a request that has ended.
     client.cancel(id);
-    outcome.map_err(|_| no_answer(client, name))
-}
-
-fn no_answer(client: &Client, name: &str) -> Error {
-    let message = format!("{name}: no answer from {} within {} s", client.host(), client.stall_timeout().as_secs_f32());
-    Error::new(Kind::Deadline, message)
+    outcome
 }
 
 fn join(pieces: Vec<Piece>) -> Vec<u8> {

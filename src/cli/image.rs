@@ -58,6 +58,7 @@ pub fn run(args: ImageCommandArgs) -> Result<()> {
     let mut s3 = args.s3.options(&location)?;
     let options = args.image.options(args.pipeline.options(&mut s3)?);
     let stop = args.pipeline.stop_flag()?;
+    s3.stop = stop.clone();
     let mut watch = args.watch.begin("making the image", args.json, None);
     s3.events = watch.events.clone();
     let archive = Archive::open(open_source_or_spool(&location, &s3)?)?;

@@ -189,6 +189,7 @@ fn perform_mounted(args: RestoreArgs, watch: &mut Watch) -> Result<serde_json::V
         warn_of_acls: args.acl == Acl::Warn,
     };
     let stop = args.pipeline.stop_flag()?;
+    s3.stop = stop.clone();
     start_jitter::wait(args.start_jitter, args.watch.quiet, &stop)?;
     // Files get the mode they are created with, whatever this process was started with.
     nix::sys::stat::umask(nix::sys::stat::Mode::empty());
@@ -223,6 +224,7 @@ fn perform_device(args: RestoreArgs, watch: &mut Watch) -> Result<serde_json::Va
     let tuned = args.pipeline.tuned(devices.first().map(PathBuf::as_path))?;
     let options = args.image.options(tuned.options(&mut s3));
     let stop = args.pipeline.stop_flag()?;
+    s3.stop = stop.clone();
     start_jitter::wait(args.start_jitter, args.watch.quiet, &stop)?;
     let archive = Archive::open(open_source_or_spool(&location, &s3)?)?;
     watch.archive(&archive);

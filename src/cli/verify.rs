@@ -43,6 +43,7 @@ pub fn run(args: VerifyArgs) -> Result<()> {
     let mut s3 = args.s3.options(&location)?;
     let options = args.pipeline.options(&mut s3)?;
     let stop = args.pipeline.stop_flag()?;
+    s3.stop = stop.clone();
     let mut watch = args.watch.begin("verifying", args.json, None);
     s3.events = watch.events.clone();
     let archive = Archive::open(open_source(&location, &s3)?)?;

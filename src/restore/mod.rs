@@ -39,7 +39,6 @@ mod verify;
 mod write_extent;
 
 use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 pub use fetch_directory::Archive;
@@ -51,16 +50,12 @@ pub use selection::Selection;
 pub use status::{Status, Unfinished, status};
 pub use verify::{VerifyReport, verify};
 
+pub use crate::stop::{StopFlag, TIME_IS_OVER, check_stop};
+
 use self::identity::Identity;
 use self::target::{Target, Wanted};
-use crate::error::{Error, Kind, Result};
+use crate::error::Result;
 use crate::observe::{Event, Events};
-
-/// Set to a signal's number, or to [`TIME_IS_OVER`], to make a run stop at the next opportunity; 0 = go on.
-pub type StopFlag = AtomicUsize;
-
-/// Value of a [`StopFlag`]: the time allowed for the whole run is over.
-pub const TIME_IS_OVER: usize = usize::MAX;
 
 /// How to restore.
 #[derive(Debug, Clone, Default)]
@@ -155,13 +150,4 @@ pub fn restore_stream(
     stop: &StopFlag,
 ) -> Result<Report> {
     pipe::restore(input, target, options, events, stop)
-}
-
-/// An error if a signal asked to stop, or the time is over.
-pub fn check_stop(stop: &StopFlag) -> Result<()> {
-    match stop.load(Ordering::Relaxed) {
-        0 => Ok(()),
-        TIME_IS_OVER => Err(Error::new(Kind::Deadline, "the time allowed for the whole run (--deadline) is over")),
-        signal => Err(Error::new(Kind::Interrupted(signal as i32), format!("stopped by signal {signal}"))),
-    }
 }

@@ -1,13 +1,15 @@
 //! Content in, pieces out: zstd frames as the format and BTRFS want them.
 
 use std::io::Read;
+use std::time::Duration;
 
+use nix::errno::Errno;
+use nix::time::ClockId;
 use zstd::zstd_safe::{CCtx, CParameter, compress_bound, get_error_name};
 
 use crate::error::{Error, Kind, Result};
 use crate::format::archive_writer::Piece;
 use crate::format::limits::FRAME_CONTENT_MAX;
-use crate::linux::thread_times;
 
 /// Window log of the largest window BTRFS takes (128 KiB; spec `#frames`).
 const WINDOW_LOG: u32 = 17;
@@ -43,7 +45,8 @@ impl Compressor {
     }
 }
 
-/// Content per second of one CPU at a level, and content to archive, measured with a megabyte of machine code: this program's own, as a system is full of.
+/// Content per second of one CPU at a level, and content to archive, measured with a megabyte of machine code: this
+/// program's own, as a system is full of.
 pub fn measure_level(level: i32) -> Result<(f64, f64)> {
     const SAMPLE: u64 = 1 << 20;
     let failed = |e| Error::io("read /proc/self/exe to measure how fast this machine compresses", e);
@@ -52,15 +55,17 @@ pub fn measure_level(level: i32) -> Result<(f64, f64)> {
     program.take(SAMPLE).read_to_end(&mut sample).map_err(failed)?;
     let mut compressor = Compressor::new(level)?;
     let mut compressed = 0;
-    // Time on a CPU, whatever else runs here now.
-    let (before, _) = thread_times();
+    // Time on a CPU, whatever else runs here now. Not schedstat, which a thread that runs finds as of the last tick.
+    let on_cpu = || ClockId::CLOCK_THREAD_CPUTIME_ID.now().map(Duration::from);
+    let no_clock = |e: Errno| Error::io("read the clock of this thread", e.into());
+    let before = on_cpu().map_err(no_clock)?;
     for content in sample.chunks(FRAME_CONTENT_MAX as usize) {
         compressed += match compressor.piece(content)? {
             Piece::Frame { bytes, .. } | Piece::Raw(bytes) => bytes.len(),
             Piece::Hole(_) => 0,
         };
     }
-    let time = (thread_times().0 - before).as_secs_f64().max(1e-6);
+    let time = (on_cpu().map_err(no_clock)? - before).as_secs_f64().max(1e-6);
     let content = sample.len() as f64;
     Ok((content / time, content / (compressed as f64).max(1.0)))
 }

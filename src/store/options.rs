@@ -8,6 +8,7 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use crate::observe::Events;
+use crate::stop::StopFlag;
 
 /// How requests name the bucket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -102,6 +103,8 @@ pub struct S3Options {
     pub repeated: Arc<AtomicU64>,
     /// Hears of attempts that failed ([`crate::observe::Event::AttemptFailed`]).
     pub events: Events,
+    /// Ends the wait for an answer that is not part of a pipeline: opening an archive, reading its directory.
+    pub stop: Arc<StopFlag>,
 
     /// Size in bytes of the parts of an upload; see [`super::upload_part_size`].
     pub part_size: u64,
@@ -132,6 +135,7 @@ impl Default for S3Options {
             stall_timeout: Duration::from_secs(60),
             repeated: Arc::default(),
             events: Events::unheard(),
+            stop: Arc::default(),
             part_size: 8 << 20,
             upload_checksums: true,
             encryption: Encryption::BucketDefault,

@@ -3,6 +3,7 @@ target that looks complete."""
 
 import json
 import os
+import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -181,6 +182,26 @@ def test_deadline(case: Case):
     assert "--deadline" in done.err
     assert 2 <= seconds < 15, seconds
     remove(target)
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_stopped_while_no_answer_comes(case: Case, tmp: Path, first: int):
+    """Also before the archive is open, when nothing is under way but the one request for its end."""
+    case.server.reset("stall", first, ALWAYS)
+    flags = ("--stall-timeout", 600, "s3://bucket/key", tmp / "t")
+    process = start("restore", *flags, env=case.server.environment)
+    try:
+        while case.server.hits == 0:
+            assert process.poll() is None
+            time.sleep(0.01)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=30) == 128 + signal.SIGTERM
+    finally:
+        stop(process)
+    begun = time.monotonic()
+    done = burst("restore", "--deadline", 1, *flags, env=case.server.environment, code=DEADLINE)
+    # In an orderly way, before the process would be ended as it is.
+    assert "did not stop" not in done.err and time.monotonic() - begun < 5, done.err
 
 
 def test_deadline_of_a_silent_pipe(tmp: Path):
