@@ -32,9 +32,13 @@ def restored_exactly(scene: Scene, disk: Disk, target: Path) -> None:
     scene.check(target, "big")
 
 
-def failed_honestly(scene: Scene, target: Path, err: str) -> None:
+def named(target: Path, err: str) -> None:
     lines = err.splitlines()
     assert len(lines) == 1 and lines[0].startswith("burst: ") and str(target) in lines[0], err
+
+
+def failed_honestly(scene: Scene, target: Path, err: str) -> None:
+    named(target, err)
     assert "user.burst.restored" not in os.listxattr(target)
     code, status = scene.status(target)
     assert code == UNFINISHED and status["state"] == "unfinished", (code, status)
@@ -59,10 +63,13 @@ def test_one_write_fails(scene: Scene, disk: Disk):
         ends[f"exit code {done.code}"] += 1
         if done.code != COMPLETE:
             assert done.code == FAILURE and struck, (done.code, done.err)
-            failed_honestly(scene, target, done.err)
-            # After an error of metadata, a file system takes nothing more until it is mounted anew.
+            named(target, done.err)
+            # After an error of metadata, a file system takes nothing more until it is mounted anew, and may not even tell
+            # what it holds; possibly nothing of this target ever reached the disk.
             disk.unmount()
             disk.mount()
+            assert scene.status(target)[0] in (UNFINISHED, NOTHING)
+            assert not target.exists() or "user.burst.restored" not in os.listxattr(target)
             ends["parts not fetched again"] += scene.restore(target)[1]["parts_there"]
         restored_exactly(scene, disk, target)
         scene.remove(target)
