@@ -166,7 +166,8 @@ impl Client {
     pub(super) fn answer<T>(&self, receiver: &Receiver<T>, name: &str) -> Result<T> {
         let end = Instant::now() + self.stall_timeout;
         loop {
-            check_stop(&self.stop)?;
+            check_stop(&self.stop)
+                .map_err(|e| e.context(format_args!("{name}: waiting for an answer from {}", self.host())))?;
             let left = end.saturating_duration_since(Instant::now());
             match receiver.recv_timeout(left.min(STOP_TICK)) {
                 Err(RecvTimeoutError::Timeout) if !left.is_zero() => {}

@@ -114,7 +114,8 @@ def test_one_that_hangs(host: SystemdMachine, s3s: Server, parts: str) -> None:
         assert host.state(unit) == "activating (auto-restart)"
         assert "start operation timed out" in host.run("journalctl", "--no-pager", "-u", unit).out
         # So is a person told.
-        assert "restoring s3://" in host.show(unit)["StatusText"]
+        told = host.show(unit)["StatusText"]
+        assert "s3://" in told and "waiting for an answer" in told, told
     host.run("systemctl", "stop", unit)
 
 
