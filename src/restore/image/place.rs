@@ -91,7 +91,7 @@ pub struct Placer<'a> {
     content: Vec<u8>,
     buffer: AlignedBuffer,
     used: usize,
-    /// Checksums of the sectors in the buffer.
+    /// Checksums of the sectors in the buffer that are not written yet.
     sums: Vec<u32>,
     pending: Vec<Pending>,
     /// What was placed of this part: index of the entry, extent; in order.
@@ -270,8 +270,7 @@ impl<'a> Placer<'a> {
             })?;
             let to = from + length as usize;
             let bytes = &self.buffer[from..to];
-            let sectors = from / SECTOR as usize..to / SECTOR as usize;
-            let sums = self.sums.get(sectors).unwrap_or_default().to_vec();
+            let sums = self.sums.drain(..bytes.len() / SECTOR as usize).collect();
             self.volume.disks.write(&space.writes(0, length), bytes)?;
             from = to;
             let mut placed = self.volume.placed();
@@ -284,7 +283,6 @@ impl<'a> Placer<'a> {
             }
         }
         self.used = 0;
-        self.sums.clear();
         Ok(())
     }
 }
