@@ -7,8 +7,7 @@ use mountpoint_s3_crt::common::uri::Uri;
 use mountpoint_s3_crt::s3::endpoint_resolver::{RequestContext, ResolverError, RuleEngine};
 
 use crate::error::{Error, Kind, Result};
-use crate::store::without_secrets;
-use crate::store::{Addressing, S3Options};
+use crate::store::{Addressing, S3Options, without_secrets};
 
 /// Where the requests for one bucket go.
 pub(super) struct Address {

@@ -29,11 +29,10 @@ use mountpoint_s3_crt::s3::client::{
 };
 
 use mountpoint_s3_crt_sys::aws_s3_errors;
+use tracing::info;
 
 use super::address::{Address, encode_key};
 use super::failure::Failure;
-use tracing::info;
-
 use crate::error::{Error, Kind, Result};
 use crate::observe::{Event, Events};
 use crate::stop::{StopFlag, check_stop};

@@ -11,7 +11,7 @@ use crate::error::{Error, Kind, Result};
 use crate::format::entry::{Entry, EntryType};
 use crate::format::hard_links::HardLinks;
 use crate::format::namespace::NamespaceChecker;
-use crate::restore::Archive;
+use crate::restore::{Archive, hex};
 use crate::store::{Location, open_source};
 
 /// Lists the entries of an archive; only its directory is read.
@@ -136,10 +136,6 @@ fn json(archive: &Archive, entry: &Entry, target: Option<&[u8]>) -> Result<serde
         value["xattrs_hex"] = serde_json::Value::Object(names.collect());
     }
     Ok(value)
-}
-
-fn hex(bytes: &[u8]) -> String {
-    crate::restore::hex(bytes)
 }
 
 #[cfg(test)]

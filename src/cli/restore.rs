@@ -22,8 +22,7 @@ use super::watch::{Watch, WatchArgs};
 use crate::error::{Error, Kind, Result};
 use crate::job::Acl;
 use crate::restore::{Archive, Destination, Report, RestoreOptions, image, restore, restore_stream};
-use crate::store::without_secrets;
-use crate::store::{Location, open_source, open_source_or_spool};
+use crate::store::{Location, open_source, open_source_or_spool, without_secrets};
 use crate::volume::mount::mount;
 
 /// Restores an archive into a directory.
