@@ -57,8 +57,9 @@ class Disk:
             # log tree"). What its advice comes to: without the log it is as the last commit left it.
             print("the log of the file system cannot be replayed, and is dropped")
             run("btrfs", "rescue", "zero-log", self.image)
-            done = subprocess.run(mount, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
+            run(*mount)
+        else:
+            assert done.returncode == 0, done.stderr
         queue = Path("/sys/class/block") / Path(self.device()).name / "queue"
         (queue / "max_sectors_kb").write_text(str(LARGEST_CALL_KIB))
 
