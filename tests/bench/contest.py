@@ -51,14 +51,9 @@ def one_tree(run: Run, name: str, work: Path) -> dict:
 
 def one(contestant: contestants.Contestant, work: Path, tree: Path | None = None) -> dict:
     """One restore; compared with the tree if one is given."""
-    image, target = work / "target.img", work / "target"
-    if contestant.blank:
-        place = volumes.blank(image, target, 8 << 30)
-    else:
-        place = volumes.mounted(image, target, 8 << 30, contestant.mount_options)
-    with place as device:
+    with contestant.place(work) as (target, device):
         time.sleep(0.2)
-        found = contestant.run(target, device or "")
+        found = contestant.run(target, device)
         if tree:
             trees.compare(tree, target / contestant.tree)
         return found

@@ -7,11 +7,16 @@ import signal
 import subprocess
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
 import volumes
+
+SIZE = 8 << 30
+"""Of a target, in bytes."""
 
 
 @dataclass
@@ -27,6 +32,17 @@ class Contestant:
     """Where the tree is, below the mount point."""
     reports: bool = False
     """It prints what it did as JSON."""
+
+    @contextmanager
+    def place(self, work: Path) -> Iterator[tuple[Path, str]]:
+        """What it begins with, new: where that is or will be mounted, and its device if it is blank."""
+        image, target = work / "target.img", work / "target"
+        if self.blank:
+            with volumes.blank(image, target, SIZE) as device:
+                yield target, device
+        else:
+            with volumes.mounted(image, target, SIZE, self.mount_options):
+                yield target, ""
 
     def run(self, target: Path, device: str = "") -> dict:
         """Restores onto an empty mounted file system or a blank device; wall and CPU in seconds, RSS in bytes."""

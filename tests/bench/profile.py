@@ -58,27 +58,22 @@ def measure(run: Run, work: Path) -> dict:
 
 def one(contestant: contestants.Contestant, work: Path) -> Profile:
     """The second of two runs: the first finds cold caches."""
-    for record in (None, work / "perf.data"):
-        image, target = work / "target.img", work / "target"
-        blank = volumes.blank(image, target, 8 << 30)
-        place = blank if contestant.blank else volumes.mounted(image, target, 8 << 30, contestant.mount_options)
-        with place as device:
-            # Nothing of mkfs or of the mount is still to be written.
-            time.sleep(1)
-            if not record:
-                contestant.run(target, device or "")
-                continue
-            command = ["perf", "record", "--quiet", "--all-cpus", f"--freq={HERTZ}", "--clockid=CLOCK_MONOTONIC"]
-            command += ["--output", str(record)]
-            perf = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-            time.sleep(1)
-            begun = time.clock_gettime(time.CLOCK_MONOTONIC)
-            contestant.run(target, device or "")
-            ended = time.clock_gettime(time.CLOCK_MONOTONIC)
+    with contestant.place(work) as (target, device):
+        contestant.run(target, device)
+    record = work / "perf.data"
+    command = ["perf", "record", "--quiet", "--all-cpus", f"--freq={HERTZ}", "--clockid=CLOCK_MONOTONIC"]
+    with contestant.place(work) as (target, device):
+        perf = subprocess.Popen([*command, "--output", str(record)], stdout=subprocess.DEVNULL)
+        try:
+            # perf begins, and nothing of mkfs or of the mount is still to be written.
+            time.sleep(2)
+            begun = time.monotonic()
+            contestant.run(target, device)
+            ended = time.monotonic()
+        finally:
             perf.send_signal(signal.SIGINT)
             perf.wait()
-            return read(record, begun, ended)
-    raise AssertionError
+    return read(record, begun, ended)
 
 
 def read(record: Path, begun: float, ended: float) -> Profile:
