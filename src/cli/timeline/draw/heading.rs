@@ -11,7 +11,10 @@ fn fit(text: &str, letters: usize) -> (String, String) {
     if text.chars().count() <= letters {
         return (String::new(), escape(text));
     }
-    let cut: String = text.chars().take(letters.saturating_sub(1)).chain(['…']).collect();
+    // Both ends say something: what ran and onto what, what failed and what to do.
+    let text: Vec<char> = text.chars().collect();
+    let (front, back) = (letters / 2, letters - letters / 2 - 1);
+    let cut: String = text[..front].iter().chain(&['…']).chain(&text[text.len() - back..]).collect();
     (format!(" textLength=\"{PLOT}\" lengthAdjust=\"spacingAndGlyphs\""), escape(&cut))
 }
 
