@@ -12,7 +12,7 @@ from btrfs_volume import Volume, run
 from burst import snapshot
 from burst_frames import crc32c
 from listing import Listing, assert_same, listing
-from made_image import MIB, Image, edit
+from made_image import MIB, TIB, Image, edit
 from mini_writer import Item, attribute, build, noise, raw_frame, xattrs, zstd_frame
 from trees import EXTENT, prose
 
@@ -80,6 +80,10 @@ def make_edges(root: Path) -> None:
         deep = deep / f"d{n}"
         deep.mkdir()
     os.truncate(os.open(root / "hole", os.O_CREAT | os.O_WRONLY), 200 << 30)
+    with open(root / "16 TiB", "wb") as f:
+        for at in (0, 5 * TIB + 12_345, 16 * TIB - 5000):
+            f.seek(at)
+            f.write(noise(5000))
     wide = root / "wide"
     wide.mkdir()
     for n in range(20_000):
