@@ -25,7 +25,7 @@ pub struct Object {
 }
 
 /// Opens an object with a single request: a range from the end gives length, ETag and tail at once.
-/// A server that cannot do that is asked twice, first with HEAD.
+/// A server that cannot do that, or takes the range for another, is asked twice, first with HEAD.
 ///
 /// A server that ignores such ranges sends the whole object, which is then held in memory while it
 /// arrives; S3 and the servers we know do not.
@@ -49,7 +49,7 @@ pub fn open(client: &Arc<Client>, name: &str, key: &str, version: Option<&str>) 
         Outcome::Failure(failure) if failure.status == 416 && is_empty(&failure) => {
             return Ok(object(String::new(), 0, Vec::new()));
         }
-        Outcome::Failure(failure) if failure.status == 501 => {
+        Outcome::Failure(failure) if matches!(failure.status, 416 | 501) => {
             return open_with_head(client, object, name, key, version);
         }
         Outcome::Failure(failure) => {
@@ -73,7 +73,7 @@ pub fn open(client: &Arc<Client>, name: &str, key: &str, version: Option<&str>) 
                 header.as_deref().and_then(content_range).ok_or_else(|| odd("sent no usable Content-Range"))?;
             let whole = range.end == total && range.end.checked_sub(range.start) == Some(held);
             if !whole || held != total.min(TAIL_BYTES) {
-                return Err(odd("did not send the end of the object"));
+                return open_with_head(client, object, name, key, version);
             }
             total
         }

@@ -21,7 +21,7 @@ use super::address::encode_query_value;
 use super::client::{Client, lock};
 use super::confirm;
 use super::failure::{Doing, Failure, is_tls};
-use super::get::abort_upload;
+use super::get::{abort_upload, look};
 use crate::error::{Error, Kind, Result};
 use crate::store::{Encryption, MAX_UPLOAD_PARTS, S3Options};
 
@@ -332,7 +332,24 @@ impl Upload {
             );
             return Err(Error::new(Kind::Unsupported, message));
         }
-        Ok(())
+        self.check_length()
+    }
+
+    /// A server that does not know checksums behind the content stores them with it, and says that all is well. Who may
+    /// not look is not told so: S3 does know them.
+    fn check_length(&self) -> Result<()> {
+        let sent: u64 = lock(&self.sent).parts.iter().map(|(len, _)| len).sum();
+        match look(&self.client, &self.name, &self.key) {
+            Ok(Some(found)) if found.len != sent => {
+                let message = format!(
+                    "{}: the server stored {} bytes instead of the {sent} that were sent: the object is damaged",
+                    self.name, found.len
+                );
+                Err(Error::new(Kind::Unsupported, message)
+                    .with_hint("where a server does not know checksums behind the content, use --no-checksum"))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn check_stall(&self) -> Result<()> {

@@ -73,8 +73,11 @@ class FaultServer:
             self.when_gone = "404 upload"
             # How often the object of a complete upload is not seen at first.
             self.unseen = 0
-            # Changes what a complete upload comes to: "damage", "checksum" (told with HEAD), "damage, checksum".
+            # Changes what a complete upload comes to: "damage", "checksum" (told with HEAD), "damage, checksum"; "as sent":
+            # chunks and checksums are taken for content.
             self.outcome = ""
+            # "bytes=-N" is taken for "bytes=0-N".
+            self.no_suffixes = False
 
     def close(self) -> None:
         self.closing.set()
@@ -181,6 +184,8 @@ class FaultServer:
         if wanted and wanted != headers["ETag"] and fault != "replaced unnoticed":
             return error(412, "PreconditionFailed")
         start, end = request.range(len(content)) or (0, len(content))
+        if self.no_suffixes and request.headers.get("range", "").startswith("bytes=-"):
+            start, end = 0, end - start + 1
         if fault == "wrong range":
             start, end = (start - 4096, end - 4096) if start >= 4096 else (start + 4096, end)
         if fault == "short":
@@ -215,7 +220,8 @@ class FaultServer:
                 del self.uploads[upload]
                 return Answer(204)
             parts = self.uploads.pop(upload)
-            content = bytearray(b"".join(parts[n].body for n in sorted(parts)))
+            bodies = (parts[n].raw if self.outcome == "as sent" else parts[n].body for n in sorted(parts))
+            content = bytearray(b"".join(bodies))
             if "checksum" in self.outcome:
                 sums = (parts[n].trailer["x-amz-checksum-crc32c"] for n in sorted(parts))
                 self.checksums[request.path] = composite(map(b64decode, sums), len(parts), "damage" in self.outcome)

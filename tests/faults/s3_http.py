@@ -17,6 +17,8 @@ class Request:
     query: dict[str, str]
     headers: dict[str, str]
     body: bytes = b""
+    # The body as it was sent, with the framing of aws-chunked.
+    raw: bytes = b""
     # Headers that came after the body.
     trailer: dict[str, str] = field(default_factory=dict)
 
@@ -57,10 +59,10 @@ class Connection:
         headers = {k.lower(): v.strip() for k, _, v in (each.partition(":") for each in lines)}
         url = urlsplit(target)
         query = dict(parse_qsl(url.query, keep_blank_values=True))
-        body, trailer = self.take(int(headers.get("content-length", 0))), {}
-        if "aws-chunked" in headers.get("content-encoding", ""):
-            body, trailer = unchunk(body)
-        return Request(method, unquote(url.path), query, headers, body, trailer)
+        raw = self.take(int(headers.get("content-length", 0)))
+        chunked = "aws-chunked" in headers.get("content-encoding", "")
+        body, trailer = unchunk(raw) if chunked else (raw, {})
+        return Request(method, unquote(url.path), query, headers, body, raw, trailer)
 
     def until(self, mark: bytes) -> bytes:
         while mark not in self.rest:

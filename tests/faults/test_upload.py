@@ -58,10 +58,10 @@ def case(work: Path) -> Iterator[Case]:
     case.server.close()
 
 
-def upload(case: Case) -> tuple[int, str, float]:
+def upload(case: Case, *args: str) -> tuple[int, str, float]:
     begun = time.monotonic()
     environment = case.server.environment
-    done = snapshot(case.tree, "s3://bucket/key", "--stall-timeout", "1", env=environment, code=None)
+    done = snapshot(case.tree, "s3://bucket/key", "--stall-timeout", "1", *args, env=environment, code=None)
     return done.code, done.err, time.monotonic() - begun
 
 
@@ -70,7 +70,7 @@ def test_nothing_wrong(case: Case):
     code, err, _ = upload(case)
     assert code == OK, err
     assert "repeated" not in err
-    assert case.server.seen == {"head": 1, "create": 1, "part": PARTS, "complete": 1}
+    assert case.server.seen == {"head": 2, "create": 1, "part": PARTS, "complete": 1}
     assert case.server.objects["/bucket/key"] == case.archive
 
 
@@ -141,6 +141,18 @@ def test_an_answer_that_never_comes(case: Case):
     code, err, _ = upload(case)
     assert code == OK, (code, err)
     assert case.server.objects == {"/bucket/key": case.archive}
+
+
+def test_a_server_that_takes_checksums_for_content(case: Case):
+    """It says that all is well; the object is damaged. Without checksums it is not."""
+    case.server.reset()
+    case.server.outcome = "as sent"
+    code, err, _ = upload(case)
+    assert code == UNSUPPORTED and f"instead of the {len(case.archive)} that were sent" in err, (code, err)
+    assert "--no-checksum" in err
+    case.server.objects.clear()
+    code, err, _ = upload(case, "--no-checksum")
+    assert code == OK and case.server.objects == {"/bucket/key": case.archive}, (code, err)
 
 
 def expected(fault: str, times: str, first: int) -> set[int]:
