@@ -17,6 +17,7 @@ sys.path.insert(0, str(ROOT / "tests/packer"))
 
 from conftest import Packer, old_copy  # noqa: E402
 from machine import Machine  # noqa: E402
+from package import build  # noqa: E402
 
 # Instead of an instance of EC2.
 SOURCE = """\
@@ -36,15 +37,14 @@ def provision(debian: Path, work: Path, tree: Path) -> None:
     try:
         directory = old_copy(work / "packer")
         (directory / "source.pkr.hcl").write_text(SOURCE % (machine.port, machine.key))
-        build = directory / "build.pkr.hcl"
-        build.write_text(build.read_text().replace("source.amazon-ebs.burst", "source.null.burst"))
+        template = directory / "build.pkr.hcl"
+        template.write_text(template.read_text().replace("source.amazon-ebs.burst", "source.null.burst"))
         version = re.search(r'^version = "(.*)"$', (ROOT / "Cargo.toml").read_text(), re.M)[1]
         variables = {
             "region": "us-east-1",
             "distribution": "debian-12",
             "burst_version": version,
-            "burst_path": os.environ["BURST"],
-            "cloud_init_path": str(ROOT / "cloud-init"),
+            "burst_package": build(work / "package", "deb")["deb"],
         }
         Packer(work).run("build", directory, "-color=false", timeout=1200, **variables)
         tree.mkdir()
