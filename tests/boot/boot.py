@@ -244,7 +244,7 @@ def scenario(work: Path, image: tuple[Path, Path, Path], args: argparse.Namespac
     gate = Gate(server.url)
     user_data = USER_DATA % {"host": HOST, "port": gate.port}
     if args.story:
-        user_data = story.rendered(user_data, work)
+        user_data = story.user_data(user_data, work)
     imds = Imds(user_data, s3_server.KEY, s3_server.SECRET)
     check = Checks()
 

@@ -48,7 +48,7 @@ FULL = [
         sink="device",
         owner="www-data:1000",
         required=True,
-        order=1,
+        order=-1,
         options={
             "region": "eu-central-1",
             "endpoint_url": "http://127.0.0.1:9000",
