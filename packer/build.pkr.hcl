@@ -4,19 +4,15 @@ build {
   sources = ["source.amazon-ebs.burst"]
 
   provisioner "shell" {
-    inline = ["mkdir /tmp/burst-build /tmp/burst-build/cloud-init"]
+    inline = ["mkdir /tmp/burst-build"]
   }
   provisioner "file" {
-    source      = var.burst_path
-    destination = "/tmp/burst-build/burst"
+    source      = var.burst_package
+    destination = "/tmp/burst-build/${basename(var.burst_package)}"
   }
   provisioner "file" {
     source      = var.mkfs_btrfs_path
     destination = "/tmp/burst-build/mkfs.btrfs"
-  }
-  provisioner "file" {
-    source      = "${var.cloud_init_path}/"
-    destination = "/tmp/burst-build/cloud-init"
   }
   provisioner "shell" {
     execute_command = "chmod +x {{ .Path }}; sudo env {{ .Vars }} {{ .Path }}"
@@ -27,7 +23,6 @@ build {
     scripts = [
       "provision/packages.sh",
       "provision/burst.sh",
-      "provision/cloud-init.sh",
       "provision/validate.sh",
       "provision/clean.sh",
     ]

@@ -22,13 +22,13 @@ variable "architecture" {
   }
 }
 
-variable "burst_path" {
-  description = "The program, built for the architecture and for a C library no newer than that of the distribution."
+variable "burst_package" {
+  description = "The package with the program, the cloud-init module and the units, for the architecture: a .deb, for al2023 a .rpm. cloud-init/package/build makes both."
   type        = string
 
   validation {
-    condition     = length(var.burst_path) > 0
-    error_message = "The burst_path must be the path of the program burst."
+    condition     = length(var.burst_package) > 4 && regex_replace(var.burst_package, "\\.(deb|rpm)$", "") != var.burst_package
+    error_message = "The burst_package must be the path of a .deb or .rpm."
   }
 }
 
@@ -40,12 +40,6 @@ variable "burst_version" {
     condition     = var.burst_version != "" && regex_replace(var.burst_version, "^[0-9]+\\.[0-9]+\\.[0-9]+$", "") == ""
     error_message = "The burst_version must look like 1.2.3."
   }
-}
-
-variable "cloud_init_path" {
-  description = "The directory cloud-init of this repository."
-  type        = string
-  default     = "../cloud-init"
 }
 
 variable "mkfs_btrfs_path" {

@@ -1,7 +1,12 @@
 #!/bin/bash
-# The program.
+# The package: the program, cloud-init's module for the key `burst`, the systemd units and the udev rule.
 set -euo pipefail
 
 : "${FILES:?}"
-install -m 755 "$FILES/burst" /usr/local/bin/burst
-/usr/local/bin/burst --version
+if command -v apt-get >/dev/null; then
+    export DEBIAN_FRONTEND=noninteractive
+    apt-get -q install -y --no-install-recommends "$FILES"/*.deb
+else
+    dnf -q install -y --setopt=install_weak_deps=False "$FILES"/*.rpm
+fi
+burst --version

@@ -30,6 +30,10 @@ burst verify --content "$work/tree.zip"
 burst restore "$work/tree.zip" "$work/mnt/tree"
 diff -r --no-dereference "$tree" "$work/mnt/tree"
 
+echo "Units"
+systemctl is-enabled burst-restore.target
+systemctl cat burst-restore@data.service burst-attached.service >/dev/null
+
 echo "cloud-init"
 printf '#cloud-config\nburst:\n  restores:\n    - source: s3://bucket/key\n      path: /data\n' >"$work/good.yaml"
 printf '#cloud-config\nburst:\n  restores:\n    - path: data\n' >"$work/bad.yaml"

@@ -2,7 +2,8 @@
 
 Debian 12 with its own kernel (6.1), systemd, udev and cloud-init under QEMU, without KVM. Around it: the metadata service
 (version 2 only) that gives user-data and the credentials of a role, a real S3 server that checks signatures, and disks
-with the model names and serial numbers of EC2. One machine is booted twice:
+with the model names and serial numbers of EC2, and one that tells the name of its device, as those of EC2 do. One machine
+is booted twice:
 
 1. the first boot: an EBS volume by the sink "device", the instance store by the sink "mount", an object that is not
    there, and a volume that is attached when cloud-init is done;
@@ -32,6 +33,7 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 sys.path[:0] = [str(HERE), str(HERE.parent / "system")]
 
+import nvme_target  # noqa: E402
 import s3_server  # noqa: E402
 import story  # noqa: E402
 from gate import PART, Gate  # noqa: E402
@@ -90,8 +92,8 @@ def private_network() -> None:
 
 
 class Machine:
-    def __init__(self, work: Path, root: Path, kernel: Path, ramdisk: Path):
-        self.work, self.root, self.kernel, self.ramdisk = work, root, kernel, ramdisk
+    def __init__(self, work: Path, root: Path, kernel: Path, ramdisk: Path, named: nvme_target.Disk):
+        self.work, self.root, self.kernel, self.ramdisk, self.named = work, root, kernel, ramdisk, named
         for name in DISKS:
             self.blank(name)
 
@@ -110,6 +112,7 @@ class Machine:
         command += ["-serial", f"file:{console}", "-serial", f"file:{said}"]
         command += ["-kernel", self.kernel, "-initrd", self.ramdisk, "-uuid", UUID]
         command += ["-append", f"root=LABEL=root rw console=ttyS0 net.ifnames=0 mitigations=off quiet {arguments}"]
+        command[-1] += f" burst.named={HOST},{self.named.port},{self.named.nqn}"
         command += ["-smbios", f"type=1,manufacturer=Amazon EC2,product=m7i.large,serial={UUID},uuid={UUID}"]
         for file in (self.root, *map(self.disk, DISKS)):
             command += ["-drive", f"file={file},format=raw,if=virtio,cache=unsafe"]
@@ -233,14 +236,15 @@ def archive(work: Path, name: str, make: Callable[[Path], None]) -> dict:
 
 
 def scenario(work: Path, image: tuple[Path, Path, Path], args: argparse.Namespace) -> int:
-    machine = Machine(work, *image)
+    named = nvme_target.Disk("Amazon Elastic Block Store", "vol0bbbbbbbbbbbbbbbb", "sdh", 1 << 30)
+    machine = Machine(work, *image, named)
     sys.path.insert(0, str(HERE / "guest"))
     small, big = archive(work, "small", small_tree), archive(work, "big", big_tree)
     server = s3_server.s3s_fs(work / "s3")
     gate = Gate(server.url)
     user_data = USER_DATA % {"host": HOST, "port": gate.port}
     if args.story:
-        user_data = story.rendered(user_data, work)
+        user_data = story.user_data(user_data, work)
     imds = Imds(user_data, s3_server.KEY, s3_server.SECRET)
     check = Checks()
 
@@ -262,14 +266,19 @@ def scenario(work: Path, image: tuple[Path, Path, Path], args: argparse.Namespac
 
     def disks(report: dict) -> None:
         """What `burst volume list` knows of them: from the kernel, and asked with NVMe Identify."""
-        keys = ("kind", "volume_id", "serial", "in_use")
+        keys = ("kind", "volume_id", "ec2_name", "in_use")
         found = {tuple(disk[key] for key in keys) for disk in report["disks"] if "nvme" in disk["device"]}
         wanted = {
-            ("EBS", "vol-0123456789abcdef0", "vol0123456789abcdef0", "is mounted at /data"),
-            ("EBS", "vol-0aaaaaaaaaaaaaaaa", "vol0aaaaaaaaaaaaaaaa", "is mounted at /late"),
-            ("instance store", None, "AWS00000000000000001", "is mounted at /scratch"),
+            ("EBS", "vol-0123456789abcdef0", None, "is mounted at /data"),
+            ("EBS", "vol-0aaaaaaaaaaaaaaaa", None, "is mounted at /late"),
+            ("EBS", "vol-0bbbbbbbbbbbbbbbb", "/dev/sdh", None),
+            ("instance store", None, None, "is mounted at /scratch"),
         }
-        check("volume list: EBS with volume ids, instance store, where each is mounted", found == wanted, found)
+        check(
+            "volume list: EBS with volume ids, the name of one, instance store, where each is mounted",
+            found == wanted,
+            found,
+        )
 
     def fstab(report: dict, by_systemd: bool) -> None:
         """A line for a volume that does not exist yet holds up nothing; later it is mounted by it."""
@@ -343,6 +352,7 @@ def scenario(work: Path, image: tuple[Path, Path, Path], args: argparse.Namespac
         trees(report, data=small, scratch=big, late=small, none=small)
         units(report)
     finally:
+        named.close()
         imds.close()
         gate.close()
         server.close()

@@ -2,9 +2,7 @@
 
 import base64
 import json
-import os
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +15,8 @@ sys.path.insert(0, str(ROOT / "tests/packer"))
 
 from conftest import Packer, old_copy  # noqa: E402
 from machine import Machine  # noqa: E402
+from package import build  # noqa: E402
+from rendered import rendered  # noqa: E402
 
 # Instead of an instance of EC2.
 SOURCE = """\
@@ -36,15 +36,14 @@ def provision(debian: Path, work: Path, tree: Path) -> None:
     try:
         directory = old_copy(work / "packer")
         (directory / "source.pkr.hcl").write_text(SOURCE % (machine.port, machine.key))
-        build = directory / "build.pkr.hcl"
-        build.write_text(build.read_text().replace("source.amazon-ebs.burst", "source.null.burst"))
+        template = directory / "build.pkr.hcl"
+        template.write_text(template.read_text().replace("source.amazon-ebs.burst", "source.null.burst"))
         version = re.search(r'^version = "(.*)"$', (ROOT / "Cargo.toml").read_text(), re.M)[1]
         variables = {
             "region": "us-east-1",
             "distribution": "debian-12",
             "burst_version": version,
-            "burst_path": os.environ["BURST"],
-            "cloud_init_path": str(ROOT / "cloud-init"),
+            "burst_package": build(work / "package", "deb")["deb"],
         }
         Packer(work).run("build", directory, "-color=false", timeout=1200, **variables)
         tree.mkdir()
@@ -57,32 +56,9 @@ def provision(debian: Path, work: Path, tree: Path) -> None:
         (tree / name).unlink(missing_ok=True)
 
 
-def rendered(user_data: str, work: Path) -> bytes:
+def user_data(text: str, work: Path) -> bytes:
     """The same as the module user-data renders it: the section `burst` from typed values, the rest as another part."""
-    config = yaml.safe_load(user_data)
+    config = yaml.safe_load(text)
     burst = config.pop("burst")
-    module = work / "user-data"
-    shutil.copytree(ROOT / "terraform/modules/user-data", module, ignore=shutil.ignore_patterns(".terraform*"))
     rest = {"content_type": "text/cloud-config", "content": "#cloud-config\n" + json.dumps(config)}
-    (module / "terraform.tfvars.json").write_text(json.dumps({**burst, "extra_parts": [rest]}))
-    (work / "terraformrc").touch()
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("TF_")}
-    environment |= {"TF_CLI_CONFIG_FILE": str(work / "terraformrc"), "TF_IN_AUTOMATION": "1", "CHECKPOINT_DISABLE": "1"}
-
-    def terraform(*arguments: str) -> str:
-        done = subprocess.run(
-            ["terraform", *arguments],
-            cwd=module,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=300,
-            check=False,
-        )
-        assert done.returncode == 0, f"terraform {arguments[0]}\n{done.stdout}{done.stderr}"
-        return done.stdout
-
-    terraform("init", "-no-color", "-input=false")
-    terraform("apply", "-no-color", "-input=false", "-auto-approve")
-    return base64.b64decode(json.loads(terraform("output", "-json"))["user_data_base64"]["value"], validate=True)
+    return base64.b64decode(rendered(work, **burst, extra_parts=[rest])["user_data_base64"], validate=True)

@@ -8,8 +8,10 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-SUITES = ("bookworm", "trixie")
-PACKAGES = "cloud-init,systemd,udev,btrfs-progs,kmod"
+# cloud-init 22.4 and 25.1, and the newest that Debian has: 26.2 or later.
+SUITES = ("bookworm", "trixie", "forky")
+# The last is no dependency of newer systemd, which uses it if it is there.
+PACKAGES = "cloud-init,systemd,udev,btrfs-progs,kmod,libseccomp2"
 # The package itself is kept too, to be installed again over a changed one.
 RECIPE = [
     "mmdebstrap",
@@ -18,6 +20,8 @@ RECIPE = [
     "--components=main",
     f"--include={PACKAGES}",
     '--aptopt=Acquire::Languages "none"',
+    # A mirror may stand still for longer than the week for which the lists of the last one are good.
+    '--aptopt=Acquire::Check-Valid-Until "false"',
     *(f"--dpkgopt=path-exclude=/usr/share/{d}/*" for d in ("man", "doc", "locale")),
     # dpkg would use those also later.
     '--customize-hook=rm -f "$1"/etc/dpkg/dpkg.cfg.d/99mmdebstrap',

@@ -131,16 +131,16 @@ class Machine:
         assert self.process, "the machine is off"
         return Path(f"/proc/{self.init}/root{inside}")
 
-    def write(self, inside: str, text: str, mode: int = 0o644) -> None:
+    def write(self, inside: str, content: str | bytes, mode: int = 0o644) -> None:
         path = self.path(inside)
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
         path.chmod(mode)
 
     def read(self, inside: str) -> str:
         return self.path(inside).read_text(errors="replace")
 
-    def boot(self, user_data: str | None = None, instance: str = "i-0123456789abcdef0") -> dict:
+    def boot(self, user_data: str | bytes | None = None, instance: str = "i-0123456789abcdef0") -> dict:
         """What systemd does with cloud-init at a boot; gives result.json."""
         if user_data is not None:
             self.write("/var/lib/cloud/seed/nocloud/user-data", user_data, 0o600)

@@ -182,6 +182,23 @@ burst:
     assert machine.path("/bb/large").exists()
 
 
+def test_vendor_data(machine: Machine, s3s: Server, listed: Listing) -> None:
+    """What an operator says for all machines holds beside a user's own; on a key that both have, the user wins."""
+    machine.start()
+    section = "{restores: [{source: 's3://my-bucket/data.zip', path: %s, options: {endpoint_url: '%s'}}]}"
+    vendor = "#cloud-config\nburst: " + section % ("/srv/vendor", s3s.url) + "\n"
+    machine.write("/var/lib/cloud/seed/nocloud/vendor-data", vendor)
+    assert machine.boot("#cloud-config\nwrite_files: [{path: /srv/own}]\n")["errors"] == []
+    assert listing(machine.path("/srv/vendor")) == listed
+    assert machine.path("/srv/own").exists()
+
+    machine.restart()
+    assert machine.boot("#cloud-config\nburst: " + section % ("/srv/user", s3s.url) + "\n", "i-2")["errors"] == []
+    assert listing(machine.path("/srv/user")) == listed
+    jobs = {p.name for p in machine.path("/run/burst").glob("*.json")}
+    assert jobs == {"srv-user.json"}
+
+
 def test_nothing_configured(machine: Machine) -> None:
     machine.start()
     result = machine.boot("#cloud-config\n{}\n")

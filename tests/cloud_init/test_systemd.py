@@ -103,6 +103,25 @@ def test_a_slow_one(host: SystemdMachine, s3s: Server, gate: Gate, parts: str) -
     assert (shown["StatusText"], shown["NRestarts"]) == ("done", "0")
 
 
+def test_stopped_and_started(host: SystemdMachine, s3s: Server, gate: Gate, parts: str) -> None:
+    """In the middle: it goes on where it was. When all is there: nothing is done, and it is active again."""
+    host.start()
+    gate.pause = 3.0
+    options = {"endpoint_url": f"http://127.0.0.1:{gate.port}", "in_flight": 1}
+    unit = job(host, s3s, source=parts, path="/srv/data", options=options)
+    host.run("systemctl", "start", "--no-block", unit)
+    host.until(lambda: "%" in host.show(unit)["StatusText"], "a percentage")
+    host.run("systemctl", "stop", unit)
+    assert host.state(unit) == "inactive (dead)", host.show(unit)
+    gate.pause = 0.0
+    host.run("systemctl", "start", unit)
+    assert host.state(unit) == "active (exited)"
+    gate.asked.clear()
+    host.run("systemctl", "restart", unit)
+    assert host.state(unit) == "active (exited)" and not [first for _, first in gate.asked if first], gate.asked
+    assert "nothing to do" in host.run("journalctl", "--no-pager", "-u", unit).out
+
+
 def test_one_that_hangs(host: SystemdMachine, s3s: Server, parts: str) -> None:
     """It is ended, and tried again."""
     host.start()

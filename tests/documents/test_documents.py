@@ -126,7 +126,7 @@ def test_versions() -> None:
     version = subprocess.run([BURST, "--version"], capture_output=True, text=True, check=True).stdout.split()[1]
     assert re.search(r"^## (\S+) - \d{4}-\d\d-\d\d$", text_of("spec/changelog.md"), re.MULTILINE)[1] == version
     for document in ("README.md", "packer/README.md"):
-        assert f"burst_version={version} " in text_of(document)
+        assert f"burst_package=burst_{version}-1_amd64.deb -var burst_version={version} " in text_of(document)
 
 
 def test_picture_of_the_contest(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import itertools
 import json
 import socket
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -75,7 +76,11 @@ TROUBLES = {
 def test_no_instance(mode: str, archive: Path, tmp: Path):
     """Defaults, a note that says why, and never a document without a token."""
     at = machine(tmp, {})
+    begun = time.monotonic()
     found, service = asked(mode, lambda service: plan(archive, at, named(service.url)))
+    if "2 s" in TROUBLES[mode]:
+        # All of it, with some time for a busy machine: not 2 s for each of several tries.
+        assert 2 <= time.monotonic() - begun < 4
     assert found["instance"] is None
     assert found["choices"]["in_flight"] == {
         "value": 16,

@@ -3,7 +3,6 @@
 import itertools
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -11,12 +10,18 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
-sys.path[:0] = [str(HERE.parent / "cloud_init"), str(HERE.parent / "system"), str(ROOT / "spec" / "reference")]
+sys.path[:0] = [
+    str(HERE),
+    str(HERE.parent / "cloud_init"),
+    str(HERE.parent / "system"),
+    str(ROOT / "spec" / "reference"),
+]
 
 import chroots  # noqa: E402
 import pytest  # noqa: E402
 from btrfs_volume import private_mounts  # noqa: E402
 from machine import Machine  # noqa: E402
+from package import build  # noqa: E402
 
 counter = itertools.count()
 
@@ -27,16 +32,6 @@ def work() -> Iterator[Path]:
     path = Path(tempfile.mkdtemp(prefix="burst-", dir=os.environ.get("BURST_TEST_DIR")))
     yield path
     shutil.rmtree(path, ignore_errors=True)
-
-
-def build(to: Path, **environment: str) -> dict[str, Path]:
-    """Makes both packages, and keeps them apart from the next ones."""
-    command = [ROOT / "cloud-init/package/build"]
-    done = subprocess.run(command, env=os.environ | environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    made = [Path(line) for line in done.stdout.splitlines()]
-    to.mkdir()
-    return {path.suffix[1:]: Path(shutil.copy(path, to)) for path in made}
 
 
 @pytest.fixture(scope="session")

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import chroots
 import pytest
-from conftest import ROOT, build
+from conftest import ROOT
 from machine import Machine, program
+from package import build
 
 SCHEMA = "/usr/lib/python3/dist-packages/cloudinit/config/schemas/schema-cloud-config-v1.json"
 TARGET_LINK = "/etc/systemd/system/multi-user.target.wants/burst-restore.target"

@@ -10,10 +10,11 @@ import time
 
 import pytest
 
-sys.path.insert(0, str(pathlib.Path(__file__).parent))
-from machine import die_with_parent
+HERE = pathlib.Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE), str(HERE.parent / "packages")]
+from machine import die_with_parent  # noqa: E402
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
+ROOT = HERE.parents[1]
 SOURCE = ROOT / "packer"
 
 # What Packer 1.6.6 refuses: builders were built in, and could not ask for IMDSv2. test_templates.py looks at these parts
@@ -30,8 +31,7 @@ UNKNOWN_TEXT = [
 VARIABLES = {
     "region": "us-east-1",
     "burst_version": "1.2.3",
-    "burst_path": "/bin/true",
-    "cloud_init_path": "cloud-init",
+    "burst_package": "burst.deb",
 }
 
 
@@ -46,7 +46,7 @@ def old_copy(directory):
         assert text.count(unknown) == 1, f"source.pkr.hcl: expected once:\n{unknown}"
         text = text.replace(unknown, "")
     source.write_text(text)
-    (directory / "cloud-init").mkdir()
+    (directory / "burst.deb").touch()
     return directory
 
 

@@ -9,13 +9,13 @@ import re
 import pytest
 from conftest import ROOT, VARIABLES, old_copy
 from machine import Machine
+from package import build
 
 
 @pytest.fixture(scope="module")
 def built(packer, moto, tmp_path_factory):
     assert os.geteuid() == 0, "a machine of its own needs namespaces and mounts: run as root"
-    program = os.environ["BURST"]
-    assert os.access(program, os.X_OK), f"no program at {program}: cargo build --release"
+    package = build(tmp_path_factory.mktemp("package") / "deb", "deb")["deb"]
     version = re.search(r'^version = "(.*)"$', (ROOT / "Cargo.toml").read_text(), re.M)[1]
     machine = Machine(tmp_path_factory.mktemp("machine"))
     try:
@@ -39,9 +39,8 @@ def built(packer, moto, tmp_path_factory):
             **VARIABLES,
             "custom_endpoint_ec2": moto,
             "distribution": "al2023",
-            "burst_path": program,
+            "burst_package": package,
             "burst_version": version,
-            "cloud_init_path": str(ROOT / "cloud-init"),
         }
         done = packer.run("build", directory, "-color=false", timeout=900, **variables)
         yield machine, done.stdout
@@ -65,6 +64,8 @@ def test_the_program_was_tried(built):
 def test_what_is_installed(built):
     machine, _ = built
     assert machine.run("burst", "--version").startswith("burst ")
+    assert machine.run("dpkg-query", "--show", "--showformat", "${Status}", "burst") == "install ok installed"
+    assert machine.run("systemctl", "is-enabled", "burst-restore.target") == "enabled\n"
     machine.run("python3", "-c", "import cloudinit.config.cc_burst")
     for path in ("/usr/lib/systemd/system/burst-restore@.service", "/usr/lib/udev/rules.d/90-burst.rules"):
         assert machine.path(path).is_file()

@@ -48,7 +48,7 @@ FULL = [
         sink="device",
         owner="www-data:1000",
         required=True,
-        order=1,
+        order=-1,
         options={
             "region": "eu-central-1",
             "endpoint_url": "http://127.0.0.1:9000",
@@ -111,10 +111,10 @@ def rendered(terraform, tmp_path, **variables):
     return {name: output["value"] for name, output in outputs.items()}
 
 
-def resources(terraform, directory, kind, values):
-    """Resources of a kind as the first run of a directory's own tests makes them."""
+def resources(terraform, directory, kind, values, run=None):
+    """Resources of a kind as a run (the first one) of a directory's own tests makes them."""
     events = terraform.test(directory, "-verbose")
-    state = next(e["test_state"] for e in events if e["type"] == "test_state")
+    state = next(e["test_state"] for e in events if e["type"] == "test_state" and run in (None, e["@testrun"]))
     found = []
     modules = [state["values"]["root_module"]] if "values" in state else [state["root_module"]]
     while modules:
@@ -161,6 +161,13 @@ def test_fleet(terraform):
         "paths": ["/data"],
         "timeout_seconds": 1800,
     }
+
+
+def test_fleet_with_a_script(terraform):
+    """It runs before the group is told that the instance is ready."""
+    (data,) = resources(terraform, "modules/fleet", "aws_launch_template", "user_data", "with_a_script")
+    (_, _), (_, own), (_, ready) = parts(data)
+    assert "begin-work" in own and "CompleteLifecycleAction" in ready
 
 
 @pytest.mark.parametrize("example", EXAMPLES)

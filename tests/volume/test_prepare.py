@@ -1,6 +1,7 @@
 """`burst volume prepare`, `mount` and `status`: what is blank becomes a volume, what is a volume is mounted."""
 
 import json
+import os
 import re
 import subprocess
 import time
@@ -120,6 +121,19 @@ def test_data_single(loop: Callable[..., Loop], tmp: Path):
     disks = [loop(), loop()]
     done = prepare(*(d.device for d in disks), "--data", "single", "--mount", tmp / "m")
     assert done["made"] and profiles(tmp / "m")["Data"] == "single" and profiles(tmp / "m")["Metadata"] == "RAID1"
+
+
+def test_nothing_is_discarded(loop: Callable[..., Loop]):
+    """On a blank disk that would take its time for nothing: what the file behind it takes up shows it."""
+    disk = loop()
+    with open(disk.file, "r+b") as f:
+        os.posix_fallocate(f.fileno(), 0, disk.file.stat().st_size)
+    taken = disk.file.stat().st_blocks
+    prepare(disk.device, "--label", "data")
+    assert disk.file.stat().st_blocks >= taken
+    # The kernel would: mkfs.btrfs by itself does.
+    run("mkfs.btrfs", "-q", "-f", disk.device)
+    assert disk.file.stat().st_blocks < taken
 
 
 def waiting(*args: object) -> subprocess.Popen:

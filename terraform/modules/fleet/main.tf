@@ -17,9 +17,10 @@ locals {
 module "user_data" {
   source = "../user-data"
 
-  restores    = var.restores
-  defaults    = var.defaults
-  extra_parts = concat([{ content_type = "text/x-shellscript", content = local.ready }], var.extra_user_data)
+  restores = var.restores
+  defaults = var.defaults
+  # The last of the scripts, which run one after the other: an instance that is in service has done them all.
+  extra_parts = concat(var.extra_user_data, [{ content_type = "text/x-shellscript", content = local.ready }])
 }
 
 resource "aws_launch_template" "this" {

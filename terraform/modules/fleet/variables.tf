@@ -191,7 +191,7 @@ variable "target_group_arns" {
 }
 
 variable "extra_user_data" {
-  description = "More user data beside BURST's: scripts, cloud-config."
+  description = "More user data beside BURST's: scripts, cloud-config. Scripts find the data in place, and have run when the instance gets work."
   type = list(object({
     content_type = string
     content      = string

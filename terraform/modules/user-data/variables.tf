@@ -44,9 +44,9 @@ variable "restores" {
   }
   validation {
     condition = alltrue([for r in var.restores : r.device == null ? true :
-      can(regex("^(vol-[0-9a-f]{8,17}|instance-store|/dev/[A-Za-z0-9/._:+-]+)$", r.device))
+      can(regex("^(vol-[0-9a-f]{17}|instance-store|/dev/[A-Za-z0-9/._:+-]+)$", r.device))
     ])
-    error_message = "Each device must be a volume id (vol-...), a path below /dev, or instance-store."
+    error_message = "Each device must be a volume id (vol- and 17 digits), a path below /dev, or instance-store."
   }
   validation {
     condition     = length(distinct(compact(var.restores[*].device))) == length(compact(var.restores[*].device))
@@ -61,70 +61,88 @@ variable "restores" {
     error_message = "Names must differ."
   }
   validation {
-    condition     = alltrue([for r in var.restores : r.sink == null ? true : contains(["mount", "device"], r.sink)])
-    error_message = "Each sink must be mount or device."
-  }
-  validation {
     condition     = alltrue([for r in var.restores : r.sink == "device" ? r.device != null : true])
     error_message = "A sink device needs a device: the blank one that becomes the file system."
   }
   validation {
-    condition = alltrue([for r in var.restores : alltrue([for n in [r.wait_seconds, r.order] :
-      n == null ? true : n >= 0 && floor(n) == n
-    ])])
-    error_message = "wait_seconds and order must be whole numbers, 0 or more."
-  }
-  validation {
-    condition = alltrue([for r in var.restores : r.options == null ? true : alltrue([
-      for n in [r.options.in_flight, r.options.memory_mib] : n == null ? true : n >= 1 && floor(n) == n
-    ])])
-    error_message = "in_flight and memory_mib must be whole numbers, 1 or more."
-  }
-  validation {
-    condition = alltrue([for r in var.restores : try(r.options.start_jitter_seconds, null) == null ? true :
-      r.options.start_jitter_seconds >= 0 && r.options.start_jitter_seconds <= 86400 && floor(r.options.start_jitter_seconds) == r.options.start_jitter_seconds
-    ])
-    error_message = "start_jitter_seconds must be a whole number of seconds, 0 to 86400."
-  }
-  validation {
-    condition = alltrue([for r in concat([for r in var.restores : r.options], [var.defaults.options]) :
-      try(r.acl, null) == null ? true : contains(["require", "warn"], r.acl)
-    ])
-    error_message = "acl must be require or warn."
+    condition     = alltrue([for r in var.restores : r.order == null ? true : floor(r.order) == r.order])
+    error_message = "order must be a whole number."
   }
   validation {
     condition     = alltrue([for r in var.restores : r.label == null ? true : can(regex("^[A-Za-z0-9_.:-]{1,255}$", r.label))])
     error_message = "Each label must be 1 to 255 letters, digits, dots, colons, dashes or underscores."
   }
+
+  # What defaults may hold, too: one that is wrong would be found by the first boot.
   validation {
-    condition     = alltrue([for r in var.restores : r.mount_options == null ? true : can(regex("^[^[:space:][:cntrl:]]+$", r.mount_options))])
+    condition     = alltrue([for r in concat(var.restores, [var.defaults]) : r.sink == null ? true : contains(["mount", "device"], r.sink)])
+    error_message = "Each sink must be mount or device."
+  }
+  validation {
+    condition = alltrue([for r in concat(var.restores, [var.defaults]) : r.wait_seconds == null ? true :
+      r.wait_seconds >= 0 && r.wait_seconds <= 604800 && floor(r.wait_seconds) == r.wait_seconds
+    ])
+    error_message = "wait_seconds must be a whole number of seconds, 0 to 604800."
+  }
+  validation {
+    condition     = alltrue([for r in concat(var.restores, [var.defaults]) : r.mount_options == null ? true : can(regex("^[^[:space:][:cntrl:]]+$", r.mount_options))])
     error_message = "mount_options must be separated by commas, without spaces."
   }
   validation {
-    condition     = alltrue([for r in var.restores : r.owner == null ? true : can(regex("^[A-Za-z0-9_][A-Za-z0-9_.-]*:[A-Za-z0-9_][A-Za-z0-9_.-]*$", r.owner))])
-    error_message = "Each owner must be user:group, as names or numbers."
+    condition     = alltrue([for r in concat(var.restores, [var.defaults]) : r.owner == null ? true : can(regex("^[A-Za-z0-9_][A-Za-z0-9_.-]*(:[A-Za-z0-9_][A-Za-z0-9_.-]*)?$", r.owner))])
+    error_message = "Each owner must be user or user:group, as names or numbers."
   }
   validation {
-    condition = alltrue([for r in var.restores : try(r.options.endpoint_url, null) == null ? true :
-      can(regex("^https?://[^@/?#[:space:]]+/?$", r.options.endpoint_url))
+    condition = alltrue([for o in concat(var.restores, [var.defaults])[*].options : try(o.in_flight, null) == null ? true :
+      o.in_flight >= 1 && o.in_flight <= 4096 && floor(o.in_flight) == o.in_flight
+    ])
+    error_message = "in_flight must be a whole number, 1 to 4096."
+  }
+  validation {
+    condition = alltrue([for o in concat(var.restores, [var.defaults])[*].options : try(o.memory_mib, null) == null ? true :
+      o.memory_mib >= 1 && floor(o.memory_mib) == o.memory_mib
+    ])
+    error_message = "memory_mib must be a whole number, 1 or more."
+  }
+  validation {
+    condition = alltrue([for o in concat(var.restores, [var.defaults])[*].options : try(o.start_jitter_seconds, null) == null ? true :
+      o.start_jitter_seconds >= 0 && o.start_jitter_seconds <= 86400 && floor(o.start_jitter_seconds) == o.start_jitter_seconds
+    ])
+    error_message = "start_jitter_seconds must be a whole number of seconds, 0 to 86400."
+  }
+  validation {
+    condition = alltrue([for o in concat(var.restores, [var.defaults])[*].options : try(o.acl, null) == null ? true :
+      contains(["require", "warn"], o.acl)
+    ])
+    error_message = "acl must be require or warn."
+  }
+  validation {
+    condition = alltrue([for o in concat(var.restores, [var.defaults])[*].options : try(o.endpoint_url, null) == null ? true :
+      can(regex("^https?://[^@/?#[:space:]]+/?$", o.endpoint_url))
     ])
     error_message = "endpoint_url must be http:// or https:// and a host, nothing more: user data is not secret."
   }
   validation {
-    condition = alltrue([for r in var.restores : try(r.options.region, null) == null ? true :
-      can(regex("^[a-z0-9-]+$", r.options.region))
+    condition = alltrue([for o in concat(var.restores, [var.defaults])[*].options : try(o.region, null) == null ? true :
+      can(regex("^[a-z0-9-]+$", o.region))
     ])
     error_message = "region must look like eu-central-1."
   }
   validation {
-    condition = alltrue([for r in var.restores : try(r.options.ca_bundle, null) == null ? true :
-      startswith(r.options.ca_bundle, "/")
+    condition = alltrue([for o in concat(var.restores, [var.defaults])[*].options : try(o.profile, null) == null ? true :
+      o.profile != ""
+    ])
+    error_message = "profile must be the name of a profile in the image."
+  }
+  validation {
+    condition = alltrue([for o in concat(var.restores, [var.defaults])[*].options : try(o.ca_bundle, null) == null ? true :
+      startswith(o.ca_bundle, "/")
     ])
     error_message = "ca_bundle must be the absolute path of a PEM file in the image."
   }
   validation {
-    condition = alltrue([for r in var.restores : try(r.options.paths, null) == null ? true :
-      length(r.options.paths) > 0 && !contains(r.options.paths, "")
+    condition = alltrue([for o in concat(var.restores, [var.defaults])[*].options : try(o.paths, null) == null ? true :
+      length(o.paths) > 0 && !contains(o.paths, "")
     ])
     error_message = "paths must be a list of paths within the archive, one at least."
   }
@@ -152,22 +170,6 @@ variable "defaults" {
     }))
   })
   default = {}
-
-  validation {
-    condition     = var.defaults.wait_seconds == null ? true : var.defaults.wait_seconds >= 0 && floor(var.defaults.wait_seconds) == var.defaults.wait_seconds
-    error_message = "defaults.wait_seconds must be a whole number, 0 or more."
-  }
-  validation {
-    condition     = var.defaults.sink == null ? true : contains(["mount", "device"], var.defaults.sink)
-    error_message = "defaults.sink must be mount or device."
-  }
-  validation {
-    condition = try(var.defaults.options.start_jitter_seconds, null) == null ? true : (
-      var.defaults.options.start_jitter_seconds >= 0 && var.defaults.options.start_jitter_seconds <= 86400
-      && floor(var.defaults.options.start_jitter_seconds) == var.defaults.options.start_jitter_seconds
-    )
-    error_message = "defaults.options.start_jitter_seconds must be a whole number of seconds, 0 to 86400."
-  }
 }
 
 variable "extra_parts" {

@@ -56,6 +56,16 @@ def runs():
     return found
 
 
+def attach_named():
+    """The disk that tells its name, from the host."""
+    words = dict(word.split("=", 1) for word in Path("/proc/cmdline").read_text().split() if "=" in word)
+    address, port, nqn = words["burst.named"].split(",")
+    host = "nqn.2014-08.org.nvmexpress:uuid:00000000-0000-0000-0000-000000000002"
+    with open("/dev/nvme-fabrics", "w") as fabrics:
+        fabrics.write(f"transport=tcp,traddr={address},trsvcid={port},nqn={nqn},hostnqn={host}")
+    subprocess.run(["udevadm", "settle"], check=False)
+
+
 def main():
     report = {"status": run("cloud-init", "status", "--long"), "uptime": Path("/proc/uptime").read_text().split()[0]}
     report["result"] = json.loads(Path("/run/cloud-init/result.json").read_text())["v1"]
@@ -72,6 +82,7 @@ def main():
     report["extents"] = {path: extents(path + "/large") for path in mounted if os.path.exists(path + "/large")}
     report["trees"] = {path: digests(path) for path in [*mounted, OTHER] if os.path.isdir(path)}
     report["mounts"] = run("findmnt", "--noheadings", "--raw", "--output", "TARGET,SOURCE,OPTIONS", "-t", "btrfs")
+    attach_named()
     report["disks"] = json.loads(run("burst", "volume", "list", "--json")["out"])
     report["units"] = run("systemctl", "--failed", "--no-legend", "--plain")
     report["target"] = run("systemctl", "is-active", "burst-restore.target")["out"].strip()

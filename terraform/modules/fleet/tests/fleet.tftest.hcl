@@ -103,6 +103,17 @@ run "group" {
   }
 }
 
+run "with_a_script" {
+  variables {
+    extra_user_data = [{ content_type = "text/x-shellscript", content = "#!/bin/sh\nexec begin-work\n" }]
+  }
+
+  assert {
+    condition     = length(module.user_data.user_data_base64) <= 21848
+    error_message = "It must fit into what EC2 takes."
+  }
+}
+
 run "behind_a_load_balancer" {
   variables {
     target_group_arns = ["arn:aws:elasticloadbalancing:eu-central-1:123456789012:targetgroup/a/1"]
