@@ -25,7 +25,7 @@ use crate::format::Attributes;
 use crate::format::limits::{COMPLETION_MARKER, FINISHING_MARKER};
 use crate::linux::beneath::{self, Beneath};
 use crate::linux::lock::Lock;
-use crate::linux::{attributes, is_errno, remove, retry, retry_io};
+use crate::linux::{attributes, is_errno, remove, retry, retry_io, syncfs};
 
 /// Default ACL of a directory: what is created in it gets it, and must not here.
 pub const DEFAULT_ACL: &str = "system.posix_acl_default";
@@ -334,7 +334,7 @@ fn unmark(root: &Beneath, path: &Path, found: &Found) -> Result<()> {
                 _ => {}
             }
         }
-        Ok(retry(|| nix::unistd::fsync(root.as_fd()))?)
+        syncfs(root.as_fd())
     };
     remove().map_err(|e| Error::io(format!("remove the mark of {}", path.display()), e))
 }
