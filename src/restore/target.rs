@@ -65,7 +65,7 @@ impl Target {
     /// the same), and marks it as begun. None if it holds all of that already.
     pub fn prepare(path: &Path, wanted: &Wanted<'_>) -> Result<Option<Target>> {
         let shown = path.display();
-        let open = || Beneath::open(path).map_err(|e| Error::io(format!("open the target {shown}"), e));
+        let failed = |e| Error::io(format!("open the target {shown}"), e);
         let root = match Beneath::open(path) {
             Err(e) if e.kind() == ErrorKind::NotFound => {
                 (wanted.room)()?;
@@ -73,10 +73,10 @@ impl Target {
                     Err(e) if e.kind() != ErrorKind::AlreadyExists => {
                         return Err(Error::io(format!("create the target {shown}"), e));
                     }
-                    _ => open()?,
+                    _ => Beneath::open(path).map_err(failed)?,
                 }
             }
-            _ => open()?,
+            opened => opened.map_err(failed)?,
         };
         let found = Found::look(&root, path)?;
         if let Some(finishing) = &found.finishing {
