@@ -4,7 +4,7 @@
 //! 1. all content, links and attributes of directories; one checked syncfs;
 //! 2. `user.burst.finishing`, made durable: from here on nothing is fetched or written any more;
 //! 3. the state directory is removed, and the target itself gets its attributes; another checked syncfs;
-//! 4. `user.burst.restored` is set and `user.burst.finishing` removed.
+//! 4. `user.burst.restored` is set and `user.burst.finishing` removed; a last checked syncfs.
 //!
 //! A target is complete if it has the first mark and not the second.
 
