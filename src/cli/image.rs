@@ -61,7 +61,9 @@ pub fn run(args: ImageCommandArgs) -> Result<()> {
     s3.stop = stop.clone();
     let mut watch = args.watch.begin("making the image", args.json, None);
     s3.events = watch.events.clone();
-    let archive = Archive::open(open_source_or_spool(&location, &s3)?)?;
+    let mut archive = Archive::open(open_source_or_spool(&location, &s3)?)?;
+    // In a file they do nothing: who mounts it decides.
+    archive.allows_devices = true;
     watch.archive(&archive);
     let report = image(&archive, Destination::Files(&files), &options, &watch.events, &stop)?;
     watch.end();

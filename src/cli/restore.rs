@@ -67,6 +67,9 @@ pub struct RestoreArgs {
     /// Merge into a target that is not empty: nothing is deleted, only regular files and links are replaced
     #[arg(long)]
     into_existing: bool,
+    /// Make device nodes also if SOURCE is a file that does not belong to root
+    #[arg(long)]
+    allow_devices: bool,
     /// Decompress everything, also where BTRFS would take it compressed
     #[arg(long)]
     no_encoded_writes: bool,
@@ -195,7 +198,8 @@ fn perform_mounted(args: RestoreArgs, watch: &mut Watch) -> Result<serde_json::V
     let report = if matches!(location, Location::Stdio) {
         restore_stream(&mut std::io::stdin().lock(), &target, &options, &watch.events, &stop)?
     } else {
-        let archive = Archive::open(open_source(&location, &s3)?)?;
+        let mut archive = Archive::open(open_source(&location, &s3)?)?;
+        archive.allows_devices = args.allow_devices;
         watch.archive(&archive);
         restore(&archive, &target, &options, &watch.events, &stop)?
     };
@@ -225,7 +229,8 @@ fn perform_device(args: RestoreArgs, watch: &mut Watch) -> Result<serde_json::Va
     let stop = args.pipeline.stop_flag()?;
     s3.stop = stop.clone();
     start_jitter::wait(args.start_jitter, args.watch.quiet, &stop)?;
-    let archive = Archive::open(open_source_or_spool(&location, &s3)?)?;
+    let mut archive = Archive::open(open_source_or_spool(&location, &s3)?)?;
+    archive.allows_devices = args.allow_devices;
     watch.archive(&archive);
     let report = image(&archive, Destination::Devices(&devices), &options, &watch.events, &stop)?;
     watch.end();

@@ -13,7 +13,7 @@ use super::identity::Identity;
 use super::journal::{self, Contents, LinkText, PartSet, Record};
 use super::state::State;
 use crate::error::{Error, Kind, Result};
-use crate::linux::{retry, retry_io};
+use crate::linux::retry_io;
 use crate::observe::{Event, Events};
 
 /// Time between two checkpoints unless the caller chooses another.
@@ -57,11 +57,10 @@ impl Journal {
         let header = journal::encode_header(&identity.header());
         let write = || {
             file.set_len(0)?;
-            file.write_all_at(&header, 0)?;
-            retry(|| nix::unistd::fsync(&file))?;
-            Ok(())
+            file.write_all_at(&header, 0)
         };
         retry_io(write).map_err(|e| Error::io(format!("write {}/journal", state.path().display()), e))?;
+        durable.sync()?;
         let nothing = Contents {
             header: serde_json::Value::Null,
             seed: journal::seed(&header),
@@ -217,8 +216,7 @@ impl Journal {
             open.uncovered -= parts;
             open.covers_any = true;
         }
-        let file = self.open().file.try_clone().map_err(|e| self.failed("write", e))?;
-        retry(|| nix::unistd::fdatasync(&file)).map_err(|e| self.failed("write", e.into()))?;
+        self.durable.sync()?;
         events.emit(Event::Checkpoint { parts, took: begun.elapsed() });
         Ok(())
     }

@@ -4,7 +4,7 @@
 //! 1. all content, links and attributes of directories; one checked syncfs;
 //! 2. `user.burst.finishing`, made durable: from here on nothing is fetched or written any more;
 //! 3. the state directory is removed, and the target itself gets its attributes; another checked syncfs;
-//! 4. `user.burst.restored` is set and `user.burst.finishing` removed.
+//! 4. `user.burst.restored` is set and `user.burst.finishing` removed; a last checked syncfs.
 //!
 //! A target is complete if it has the first mark and not the second.
 
@@ -29,9 +29,8 @@ impl Target {
         let failed = |what: &str, e| Error::io(format!("{what} {}", self.path.display()), e);
         // Here is told what went wrong while the kernel wrote in the background.
         self.durable.sync()?;
-        set_mark(&self.root, FINISHING_MARKER, marker)
-            .and_then(|()| fsync(&self.root))
-            .map_err(|e| failed("mark as nearly complete", e))?;
+        set_mark(&self.root, FINISHING_MARKER, marker).map_err(|e| failed("mark as nearly complete", e))?;
+        self.durable.sync()?;
         tidy_up(&self.path, &self.root, &self.durable, root, marker)
     }
 }
@@ -56,14 +55,13 @@ pub fn tidy_up(
     }
     durable.sync()?;
     // Last, when everything it speaks of is on the disk.
-    let marked = set_mark(target, COMPLETION_MARKER, marker).and_then(|()| {
-        with_write_permission(target.as_fd(), || remove_mark(target, FINISHING_MARKER))?;
-        fsync(target).inspect_err(|_| {
-            let _ = set_mark(target, FINISHING_MARKER, marker);
-            let _ = remove_mark(target, COMPLETION_MARKER);
-        })
-    });
-    step("mark as complete", marked)
+    let marked = set_mark(target, COMPLETION_MARKER, marker)
+        .and_then(|()| with_write_permission(target.as_fd(), || remove_mark(target, FINISHING_MARKER)));
+    step("mark as complete", marked)?;
+    durable.sync().inspect_err(|_| {
+        let _ = set_mark(target, FINISHING_MARKER, marker);
+        let _ = remove_mark(target, COMPLETION_MARKER);
+    })
 }
 
 fn apply_root(target: &Beneath, root: &Attributes) -> io::Result<()> {
@@ -111,8 +109,4 @@ pub fn with_write_permission(fd: BorrowedFd<'_>, act: impl Fn() -> io::Result<()
         }
         result => result,
     }
-}
-
-fn fsync(target: &Beneath) -> io::Result<()> {
-    Ok(retry(|| nix::unistd::fsync(target.as_fd()))?)
 }

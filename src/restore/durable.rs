@@ -1,4 +1,7 @@
 //! Making what was written durable, and finding out whether it is.
+//!
+//! Always by syncfs, which commits a transaction of BTRFS, never by fsync of one file: that writes a log tree, to be replayed
+//! by the next mount, and after a write that failed Linux 6.18 often cannot ("File exists") and mounts nothing at all.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};

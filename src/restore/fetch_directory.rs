@@ -20,6 +20,8 @@ pub struct Archive {
     pub source: Box<dyn ArchiveSource>,
     /// Of the pinned version of the archive.
     pub index: ArchiveIndex,
+    /// Root makes device nodes also if the archive is a file of another user, who may not make them.
+    pub allows_devices: bool,
 }
 
 impl Archive {
@@ -36,7 +38,22 @@ impl Archive {
                 Opening::Need(range) => fetched.push((range.start, source.read(range)?)),
             }
         };
-        Ok(Archive { source, index })
+        Ok(Archive { source, index, allows_devices: false })
+    }
+
+    /// Refuses a device node that another user wants root to make.
+    pub(super) fn check_device(&self, path: &[u8]) -> Result<()> {
+        match self.source.owner() {
+            Some(owner) if owner != 0 && !self.allows_devices && nix::unistd::geteuid().is_root() => {
+                let (archive, name) = (self.source.name(), path.escape_ascii());
+                let message = format!(
+                    "{archive}: \"{name}\" is a device, and the archive a file of user {owner}, who may not make devices: \
+                     --allow-devices makes them all the same"
+                );
+                Err(Error::new(Kind::UnsafeEntry, message))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// An error of the format layer, with the archive's name in front.

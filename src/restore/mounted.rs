@@ -210,6 +210,7 @@ impl<'a> MountedSink<'a> {
         let (parent, name) = split_parent(path);
         let device = match entry.entry_type {
             EntryType::CharDevice { major, minor } | EntryType::BlockDevice { major, minor } => {
+                self.archive.map_or(Ok(()), |archive| archive.check_device(path))?;
                 nix::sys::stat::makedev(major.into(), minor.into())
             }
             _ => 0,

@@ -22,7 +22,7 @@ use crate::error::{Error, Kind, Result};
 use crate::format::limits::{COMPLETION_MARKER, FINISHING_MARKER, STATE_DIRECTORY};
 use crate::linux::beneath::{self, Beneath};
 use crate::linux::lock::Lock;
-use crate::linux::{attributes, remove};
+use crate::linux::{attributes, remove, syncfs};
 
 const LOCK: &[u8] = b"lock";
 const JOURNAL: &[u8] = b"journal";
@@ -169,7 +169,7 @@ impl State {
             Err(e) if e.kind() == ErrorKind::NotFound => Ok(()),
             removed => removed,
         };
-        let synced = removed.and_then(|()| Ok(crate::linux::retry(|| nix::unistd::fsync(&self.fd))?));
+        let synced = removed.and_then(|()| syncfs(self.fd.as_fd()));
         synced.map_err(|e| Error::io(format!("remove {}/journal", self.path.display()), e))
     }
 

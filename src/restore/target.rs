@@ -25,7 +25,7 @@ use crate::format::Attributes;
 use crate::format::limits::{COMPLETION_MARKER, FINISHING_MARKER};
 use crate::linux::beneath::{self, Beneath};
 use crate::linux::lock::Lock;
-use crate::linux::{attributes, is_errno, remove, retry, retry_io};
+use crate::linux::{attributes, is_errno, remove, retry, retry_io, syncfs};
 
 /// Default ACL of a directory: what is created in it gets it, and must not here.
 pub const DEFAULT_ACL: &str = "system.posix_acl_default";
@@ -65,7 +65,7 @@ impl Target {
     /// the same), and marks it as begun. None if it holds all of that already.
     pub fn prepare(path: &Path, wanted: &Wanted<'_>) -> Result<Option<Target>> {
         let shown = path.display();
-        let open = || Beneath::open(path).map_err(|e| Error::io(format!("open the target {shown}"), e));
+        let failed = |e| Error::io(format!("open the target {shown}"), e);
         let root = match Beneath::open(path) {
             Err(e) if e.kind() == ErrorKind::NotFound => {
                 (wanted.room)()?;
@@ -73,10 +73,10 @@ impl Target {
                     Err(e) if e.kind() != ErrorKind::AlreadyExists => {
                         return Err(Error::io(format!("create the target {shown}"), e));
                     }
-                    _ => open()?,
+                    _ => Beneath::open(path).map_err(failed)?,
                 }
             }
-            _ => open()?,
+            opened => opened.map_err(failed)?,
         };
         let found = Found::look(&root, path)?;
         if let Some(finishing) = &found.finishing {
@@ -334,7 +334,7 @@ fn unmark(root: &Beneath, path: &Path, found: &Found) -> Result<()> {
                 _ => {}
             }
         }
-        Ok(retry(|| nix::unistd::fsync(root.as_fd()))?)
+        syncfs(root.as_fd())
     };
     remove().map_err(|e| Error::io(format!("remove the mark of {}", path.display()), e))
 }

@@ -27,6 +27,7 @@ const KEPT_BUFFERS: usize = 2 * READERS;
 pub struct FileSource {
     name: String,
     version: String,
+    owner: u32,
     tail: Vec<u8>,
     shared: Arc<Shared>,
     jobs: Option<Sender<(Range<u64>, Deliver)>>,
@@ -86,7 +87,8 @@ impl FileSource {
             let reader = std::thread::Builder::new().name("file-reader".into()).spawn(work);
             readers.push(reader.map_err(|e| Error::io("start a reader thread", e))?);
         }
-        Ok(FileSource { name: path.display().to_string(), version, tail, shared, jobs: Some(jobs), readers })
+        let (name, owner) = (path.display().to_string(), metadata.uid());
+        Ok(FileSource { name, version, owner, tail, shared, jobs: Some(jobs), readers })
     }
 
     /// Copies a stream, which has no ranges, to an unnamed file in $TMPDIR, and reads that.
@@ -129,6 +131,10 @@ impl ArchiveSource for FileSource {
 
     fn tail(&self) -> &[u8] {
         &self.tail
+    }
+
+    fn owner(&self) -> Option<u32> {
+        Some(self.owner)
     }
 
     fn start(&self, range: Range<u64>, deliver: Deliver) {

@@ -53,6 +53,12 @@ pub trait ArchiveSource: Send + Sync {
     /// Starts reading `range` and returns at once; `deliver` gets exactly `range.len()` bytes or an error.
     fn start(&self, range: Range<u64>, deliver: Deliver);
 
+    /// The user whom the file belongs to, who may have written anything into it. None: no file, and who said to read it
+    /// vouches for it.
+    fn owner(&self) -> Option<u32> {
+        None
+    }
+
     /// How long to wait for what [`start`](Self::start) has begun before giving up; None = it always comes.
     fn patience(&self) -> Option<Duration> {
         None

@@ -110,6 +110,41 @@ fn readers_refuse_the_others() {
     }
 }
 
+/// Where two places of an archive say the same thing differently, the message has what each of them says.
+#[test]
+fn a_disagreement_names_both_values() {
+    let told = [
+        ("archive-length", "is 397", "says 500"),
+        ("entry-count", "is 1", "says 2"),
+        ("content-bytes", "bytes: 7", "says 8"),
+        ("part-count", "is 2", "expected 1"),
+        ("part-checksum", "is 0x90148a07", "says 0x00000001"),
+        ("directory-checksum", "is 0x76c4195b", "says 0x00000001"),
+        ("index-checksum", "is 0xaa569248", "says 0x00000000"),
+        ("trailer-checksum", "is 0x14639557", "expected 0xdb320040"),
+        ("start-of-part-offset", "is 16777216", "expected 8388608"),
+        ("local-name", "\"file\"", "\"File\""),
+        ("local-size", "is 8191", "says 8192"),
+        ("local-crc", "is 7", "says 4274335913"),
+        ("local-time", "is 2", "says 45482"),
+        ("descriptor", "is 4269154016", "says 4269154017"),
+        ("time-fields", "7", "1700000001"),
+        ("stored-sizes", "size is 7", "size 8"),
+        ("too-few-frames", "4096", "8192"),
+        ("too-many-frames", "8192", "4096"),
+        ("hard-link-text", "0x08e1e5af", "0x8c9f3610"),
+        ("hard-link-owner", "0:100", "1000:100"),
+        ("overflow-checksum", "0xaf188d9c", "0x2fe56e09"),
+        ("sizes-past-the-end", "8235", "9000"),
+        ("shared-local-header", "at 0", "behind the previous at 0"),
+    ];
+    for (name, found, expected) in told {
+        let bytes = std::fs::read(directory().join(format!("refuse/{name}.zip"))).unwrap();
+        let message = read(&bytes).err().unwrap_or_else(|| panic!("{name} was read")).to_string();
+        assert!(message.contains(found) && message.contains(expected), "{name}: {message}");
+    }
+}
+
 /// Holes, and the bytes consumed by each kind of event; or where the stream was refused.
 #[derive(Debug, Default, PartialEq)]
 struct Streamed {

@@ -1,6 +1,7 @@
 """Every hostile archive, restored as a file and from a pipe into a real BTRFS: the exit code of the manifest, no panic,
 nothing outside of the target, no target that looks complete and is not."""
 
+import os
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -58,6 +59,26 @@ def test_group(group: Callable[[], Iterator[corpus.Hostile]], place: Place, tmp:
         codes[not found] += 1
     assert not wrong, f"{len(wrong)} wrong:\n" + "\n".join(wrong)
     print(f"{group.__name__}: {codes.total()} archives")
+
+
+def test_device_of_another_user(place: Place, tmp: Path):
+    """Root makes a device that a file of somebody else asks for only if told to; FIFOs harm nobody."""
+    (device,) = [each for each in corpus.links() if each.name == "device"]
+    archive = tmp / "a.zip"
+    archive.write_bytes(device.content)
+    os.chown(archive, 1000, 1000)
+    code, err = place.burst("restore", "-q", archive, place.target)
+    place.check(code, err)
+    assert code == corpus.UNSAFE and "user 1000" in err and "--allow-devices" in err, (code, err)
+    assert not (place.target / "null").exists()
+    code, err = place.burst("restore", "-q", "--allow-devices", archive, place.target)
+    place.check(code, err)
+    assert code == corpus.OK and (place.target / "null").is_char_device(), (code, err)
+    place.clear()
+    archive.write_bytes(corpus.build([corpus.Item(b"fifo", corpus.FIFO)]))
+    code, err = place.burst("restore", "-q", archive, place.target)
+    assert code == corpus.OK, err
+    place.clear()
 
 
 def test_there_are_enough():

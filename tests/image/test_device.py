@@ -64,6 +64,20 @@ def test_mounts(made: Archives, listed: Listed, loop: Loop, tmp: Path):
     loop.image.check()
 
 
+def test_nodes_of_another_user(loop: Loop, tmp: Path):
+    """Root makes a device that a file of somebody else asks for only if told to."""
+    archive, at = tmp / "nodes.zip", tmp / "mountpoint"
+    archive.write_bytes((Path(__file__).resolve().parents[2] / "spec/vectors/nodes.zip").read_bytes())
+    os.chown(archive, 1000, 1000)
+    err = burst("restore", "--device", loop.device, archive, at, code=14).err
+    assert "user 1000" in err and "--allow-devices" in err, err
+    burst("restore", "--device", loop.device, "--allow-devices", archive, at)
+    try:
+        assert (at / "null").is_char_device()
+    finally:
+        run("umount", at)
+
+
 @pytest.mark.parametrize("what", ["btrfs", "ext4", "table", "byte"])
 def test_not_blank(what: str, made: Archives, listed: Listed, loop: Loop):
     """What holds something is refused, and with --force nothing of it remains."""

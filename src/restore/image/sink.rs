@@ -120,6 +120,7 @@ impl<'a> ImageSink<'a> {
         let permissions = if entry.entry_type == EntryType::Symlink { 0o777 } else { a.permissions & 0o7777 };
         let device = match entry.entry_type {
             EntryType::CharDevice { major, minor } | EntryType::BlockDevice { major, minor } => {
+                self.archive.check_device(&entry.path)?;
                 // The kernel's own dev_t (include/linux/kdev_t.h): 12 and 20 bits.
                 if major >= 1 << 12 || minor >= 1 << 20 {
                     return Err(refuse(&format!("Linux has no device numbers {major}, {minor}")));

@@ -1,11 +1,11 @@
-//! Another reader of ZIP files must see what ours sees, in archives that both accept.
+//! Other readers of ZIP files must see what ours sees, in archives that both accept.
 
 use std::io::{Cursor, Read};
 
 use burst::format::EntryType;
 use burst::format::checksum::crc32;
 
-use super::{read, reseal};
+use super::{read, reseal, seven_zip};
 
 pub fn differential(bytes: &[u8]) {
     let mut sealed = bytes.to_vec();
@@ -31,4 +31,5 @@ pub fn differential(bytes: &[u8]) {
             Err(_) => assert_ne!(crc32(content), entry.crc32, "refused there although it is right: entry {n}"),
         }
     }
+    seven_zip::compare_now_and_then(&sealed, &ours);
 }

@@ -1,8 +1,9 @@
 //! What must hold for any bytes at all. The fuzzers run these, and the tests of the format with every case ever found.
 
 mod differential;
-mod read;
+pub mod read;
 mod reseal;
+pub mod seven_zip;
 
 use burst::format::attributes::{AttributeList, encode_root, parse_root};
 use burst::format::stream_reader::{Event, StreamReader};
