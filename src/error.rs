@@ -157,7 +157,16 @@ impl Error {
 
     /// An I/O error met while doing `what` (for example "open /mnt/data/a").
     pub fn io(what: impl fmt::Display, error: std::io::Error) -> Self {
-        Error::new(kind_of_io(&error), format!("{what}: {error}")).with_source(error)
+        let kind = kind_of_io(&error);
+        let failed = Error::new(kind, format!("{what}: {error}")).with_source(error);
+        // What holds for most errors of these kinds is about S3.
+        match kind {
+            Kind::NotFound => {
+                failed.with_hint("check the spelling of the path, and whether its file system is mounted")
+            }
+            Kind::Denied => failed.with_hint("check the modes of the path, and whether this must run as root"),
+            _ => failed,
+        }
     }
 }
 

@@ -6,6 +6,7 @@
 
 use std::ffi::OsStr;
 use std::fmt;
+use std::path::Path;
 use std::sync::OnceLock;
 
 use clap::{ArgAction, Args};
@@ -25,7 +26,7 @@ use super::pipeline_args::config_file;
 use crate::error::{Error, Result};
 use crate::observe::Event;
 use crate::tuning::Settings;
-use crate::tuning::settings::{self, LogFormat, LogLevel, Origin};
+use crate::tuning::settings::{self, CONFIG_FILE, LogFormat, LogLevel, Origin};
 
 /// Targets of what is said to people; the prefix of a line of text goes with each.
 const SAY: &str = "burst::say";
@@ -105,7 +106,6 @@ pub fn begin_unparsed() {
 
 /// Flags over environment over configuration file, as for all settings.
 fn begin(flags: Settings) -> Result<()> {
-    let (config, named) = config_file();
     let mut failed = None;
     let mut or_none = |found: Result<Settings>| {
         found.unwrap_or_else(|e| {
@@ -118,10 +118,13 @@ fn begin(flags: Settings) -> Result<()> {
         |wanted| or_none(Settings::from_environment(|name| std::env::var(name).ok().filter(|_| name == wanted)));
     let (level, format) = (only("BURST_LOG"), only("BURST_LOG_FORMAT"));
     let environment = Settings { log_format: format.log_format, ..level };
-    let Settings { log, log_format, .. } = or_none(Settings::from_file(&config, named));
-    // Its other values are checked by the commands that use them.
-    let file = Settings { log, log_format, ..Settings::default() };
-    let given = settings::layered(flags, environment, file, &config)?;
+    // Its other values are checked by the commands that use them, and named there with the file.
+    let file = or_none(config_file().map(|(_, file)| Settings {
+        log: file.log,
+        log_format: file.log_format,
+        ..Settings::default()
+    }));
+    let given = settings::layered(flags, environment, file, Path::new(CONFIG_FILE))?;
     install(Log {
         level: given.log.unwrap_or((LogLevel::default(), Origin::Default)),
         format: given.log_format.unwrap_or((LogFormat::default(), Origin::Default)),

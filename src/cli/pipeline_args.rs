@@ -2,8 +2,8 @@
 //! flags, environment, configuration file and the machine have all been heard.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use clap::Args;
@@ -103,18 +103,24 @@ impl PipelineArgs {
     }
 }
 
-/// The configuration file, and whether somebody named it.
-pub fn config_file() -> (PathBuf, bool) {
+/// The configuration file's name, and what it sets. It is read once: it may be a pipe, and it cannot change between what
+/// the log takes from it and what the tuning does.
+pub fn config_file() -> Result<&'static (PathBuf, Settings)> {
+    static READ: OnceLock<(PathBuf, Settings)> = OnceLock::new();
+    if let Some(read) = READ.get() {
+        return Ok(read);
+    }
     let named = std::env::var_os("BURST_CONFIG").filter(|path| !path.is_empty());
-    (named.clone().map_or_else(|| CONFIG_FILE.into(), PathBuf::from), named.is_some())
+    let path = named.as_ref().map_or_else(|| CONFIG_FILE.into(), PathBuf::from);
+    let settings = Settings::from_file(&path, named.is_some())?;
+    Ok(READ.get_or_init(|| (path, settings)))
 }
 
 /// What to run with, where `flags` were given.
 pub fn tuned_with(flags: Settings, roots: &Roots, depth: Depth, target: Option<&Path>) -> Result<Tuned> {
     let variable = |name: &str| std::env::var(name).ok();
-    let (config, named) = config_file();
-    let file = Settings::from_file(&config, named)?;
-    let given = settings::layered(flags, Settings::from_environment(variable)?, file, &config)?;
+    let (config, file) = config_file()?;
+    let given = settings::layered(flags, Settings::from_environment(variable)?, file.clone(), config)?;
     let service = match given.detect {
         Some((false, _)) => Service::Disabled,
         _ => Service::from_environment(),

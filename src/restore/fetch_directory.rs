@@ -33,7 +33,7 @@ impl Archive {
         let index = loop {
             let mut pieces = vec![(tail_start, source.tail())];
             pieces.extend(fetched.iter().map(|(offset, bytes)| (*offset, (**bytes).as_ref())));
-            match archive_index::open(length, &pieces).map_err(|e| named(source.name(), e))? {
+            match archive_index::open(length, &pieces).map_err(|e| unopened(source.name(), e))? {
                 Opening::Ready(index) => break index,
                 Opening::Need(range) => fetched.push((range.start, source.read(range)?)),
             }
@@ -182,6 +182,17 @@ impl<'a> Pieces<'a> {
 
 fn named(archive: &str, error: crate::format::Error) -> Error {
     Error::from(error).context(archive)
+}
+
+/// An error of what shows whether it is an archive at all.
+fn unopened(name: &str, error: crate::format::Error) -> Error {
+    let error = named(name, error);
+    match error.kind() {
+        Kind::Corrupt => error.with_hint(
+            "check the name: only `burst snapshot` makes archives; one that was cut or rewritten on its way must be copied anew",
+        ),
+        _ => error,
+    }
 }
 
 /// Lower-case hexadecimal.

@@ -238,23 +238,22 @@ impl<'a> MountedSink<'a> {
         Ok(())
     }
 
+    /// Keeps a record for the end; gives its place.
+    fn note(&self, deferred: &mut Deferred, record: &Record) -> Result<u64> {
+        deferred.push(record).map_err(|e| self.failed(&record.path, "note for later, in a temporary file,", e))
+    }
+
     /// Remembers a symbolic link for the end.
     pub fn defer_symlink(&self, entry: &Entry, path: &[u8], text: &[u8]) -> Result<()> {
         let attributes = Attributes { xattrs: self.xattrs(entry)?, ..entry.attributes.clone() };
         let record = Record { path: path.to_vec(), text: text.to_vec(), attributes };
-        locked(&self.symlinks)
-            .push(&record)
-            .map_err(|e| self.failed(path, "note for later, in a temporary file,", e))?;
-        Ok(())
+        self.note(&mut locked(&self.symlinks), &record).map(drop)
     }
 
     /// Remembers a hard link for the end.
     pub fn defer_hard_link(&self, path: &[u8], target: &[u8]) -> Result<()> {
         let record = Record { path: path.to_vec(), text: target.to_vec(), ..Record::default() };
-        locked(&self.hard_links)
-            .push(&record)
-            .map_err(|e| self.failed(path, "note for later, in a temporary file,", e))?;
-        Ok(())
+        self.note(&mut locked(&self.hard_links), &record).map(drop)
     }
 
     fn regular_file(
@@ -451,10 +450,7 @@ impl MountedSink<'_> {
         let attributes = Attributes { xattrs: self.xattrs(entry)?, ..entry.attributes.clone() };
         let record = Record { path: path.to_vec(), attributes, ..Record::default() };
         let mut directories = locked(&self.directories);
-        let offset = directories
-            .records
-            .push(&record)
-            .map_err(|e| self.failed(path, "note for later, in a temporary file,", e))?;
+        let offset = self.note(&mut directories.records, &record)?;
         directories.offsets.push(offset);
         add(&self.counters.directories, 1);
         Ok(())

@@ -156,7 +156,7 @@ impl<'a> Stream<'a> {
         let mut buffer = Vec::with_capacity(4 * READ);
         let mut used = 0;
         loop {
-            let step = self.reader.next(&buffer[used..]).map_err(|e| Error::from(e).context(NAME))?;
+            let step = self.reader.next(&buffer[used..]).map_err(|e| refused(Error::from(e).context(NAME)))?;
             match step {
                 Step::NeedMore(_) => {
                     check_stop(stop)?;
@@ -168,7 +168,7 @@ impl<'a> Stream<'a> {
                             "{NAME}: not a BURST archive, or cut short: it ends within the data, at byte {}",
                             self.reader.offset()
                         );
-                        return Err(Error::new(Kind::Corrupt, message));
+                        return Err(refused(Error::new(Kind::Corrupt, message)));
                     }
                 }
                 Step::Ready(Advance { event: Event::EndOfData, .. }) => break,
@@ -401,6 +401,16 @@ fn compare_parts(archive: &Archive, data_end: u64, seen: &[PartRecord], archive_
         return refuse(format!("{} parts, the part map has {}", seen.len(), archive.index.map.len()));
     }
     Ok(())
+}
+
+/// What came cannot be read, and cannot be had again here.
+fn refused(error: Error) -> Error {
+    match error.kind() {
+        Kind::Corrupt => error.with_hint(
+            "see whether what writes into the pipe failed; only what `burst snapshot` makes can be restored",
+        ),
+        _ => error,
+    }
 }
 
 /// Length of a data descriptor in the headers that are kept.

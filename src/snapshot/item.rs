@@ -1,11 +1,12 @@
 //! One path of the source, read and compressed: everything the archive writer needs of an entry that fits in memory.
 
+use std::ops;
 use std::path::PathBuf;
 
 use nix::sys::stat::{major, minor};
 
 use super::compress::Compressor;
-use super::large::cut_runs;
+use super::large::{Run, cut_runs};
 use super::record::{Record, Source, Stat};
 use super::source_file::{SourceFile, attributes_of_path, is_gone, read_link};
 use super::stored::{Stored, StoredFrames};
@@ -123,14 +124,14 @@ impl<'a> Worker<'a> {
                 return Ok(Read::Large(file));
             }
             let attributes = file.attributes()?;
-            let content = self.content(&file)?;
+            let (data, content) = self.content(&file)?;
             let unchanged = content.complete && file.is_unchanged()?;
             if unchanged || attempt == ATTEMPTS {
                 let entry = self.entry(record, EntryType::Regular, attributes, &file.stat);
                 return Ok(Read::Ready(Box::new(Ready {
                     inode: entry.link_count.map(|_| file.stat.inode()),
                     entry,
-                    data: content.data,
+                    data,
                     crc32: content.crc32,
                     content_length: content.length,
                     verbatim: content.verbatim,
@@ -147,39 +148,45 @@ impl<'a> Worker<'a> {
         NewEntry { path: record.name(self.sources), entry_type, attributes, link_count }
     }
 
-    /// Reads the whole file, as long as it is when it was opened or shorter.
-    fn content(&mut self, file: &SourceFile) -> Result<Content> {
+    /// Reads the whole file, as long as it is when it was opened or shorter. The pieces are in the data.
+    fn content(&mut self, file: &SourceFile) -> Result<(Data, Range)> {
         let size = file.stat.size;
-        let extents = file.extents(0..size)?;
-        let mut content = Content { data: Data::Stored(Vec::new()), crc32: 0, length: 0, verbatim: 0, complete: true };
-        let (mut pieces, mut has_holes) = (Vec::new(), false);
-        for run in cut_runs(&extents, 0..size) {
-            let part = self.run(file, run.range.clone(), run.is_hole, &mut pieces)?;
-            has_holes |= run.is_hole;
-            content.crc32 = crc32_combine(content.crc32, part.crc32, part.length);
-            content.length += part.length;
-            content.verbatim += part.verbatim;
-            if part.length < run.range.end - run.range.start {
-                content.complete = false;
-                break;
-            }
-        }
+        let runs = cut_runs(&file.extents(0..size)?, 0..size);
+        let mut content = self.range(file, &runs)?;
+        let pieces = std::mem::take(&mut content.pieces);
+        let has_holes = runs.iter().any(|run| run.is_hole);
         let compressed: u64 = pieces.iter().map(Piece::length).sum();
         let is_stored = pieces.is_empty() || (!has_holes && compressed + compressed / 64 >= content.length);
-        content.data = if !is_stored {
+        let data = if !is_stored {
             Data::Framed(pieces)
         } else {
             // Without holes all of it was read by one run, and is still in the buffer.
             Data::Stored(self.buffer.get(..content.length as usize).unwrap_or_default().to_vec())
         };
-        Ok(content)
+        Ok((data, content))
+    }
+
+    /// Reads and compresses runs that follow each other, as far as the file goes.
+    pub fn range(&mut self, file: &SourceFile, runs: &[Run]) -> Result<Range> {
+        let mut range = Range { pieces: Vec::new(), crc32: 0, length: 0, verbatim: 0, complete: true };
+        for run in runs {
+            let part = self.run(file, run.range.clone(), run.is_hole, &mut range.pieces)?;
+            range.crc32 = crc32_combine(range.crc32, part.crc32, part.length);
+            range.length += part.length;
+            range.verbatim += part.verbatim;
+            if part.length < run.range.end - run.range.start {
+                range.complete = false;
+                break;
+            }
+        }
+        Ok(range)
     }
 
     /// Takes, or reads and compresses, one run of data, or cuts one hole. Fewer bytes only where the file ends.
     pub fn run(
         &mut self,
         file: &SourceFile,
-        range: std::ops::Range<u64>,
+        range: ops::Range<u64>,
         is_hole: bool,
         pieces: &mut Vec<Piece>,
     ) -> Result<Part> {
@@ -229,7 +236,7 @@ impl<'a> Worker<'a> {
         &mut self,
         file: &SourceFile,
         start: u64,
-        part: std::ops::Range<u64>,
+        part: ops::Range<u64>,
         pieces: &mut Vec<Piece>,
     ) -> Result<u64> {
         const STEP: usize = crate::format::limits::FRAME_CONTENT_MAX as usize;
@@ -249,10 +256,14 @@ pub struct Part {
     pub verbatim: u64,
 }
 
-struct Content {
-    data: Data,
-    crc32: u32,
-    length: u64,
-    verbatim: u64,
-    complete: bool,
+/// What was read of some runs.
+#[derive(Debug)]
+pub struct Range {
+    pub pieces: Vec<Piece>,
+    pub crc32: u32,
+    pub length: u64,
+    /// Bytes of them in frames taken as they are stored.
+    pub verbatim: u64,
+    /// False: the file ended early, nothing of it follows.
+    pub complete: bool,
 }

@@ -9,15 +9,14 @@ use std::thread::Scope;
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::budget::Budget;
-use super::item::{Read, Ready, Worker};
+use super::item::{Range, Read, Ready, Worker};
 use super::large::{self, Run};
 use super::record::{Record, Source};
 use super::source_file::SourceFile;
 use super::walk::Walked;
 use super::{HardLinks, SnapshotOptions};
 use crate::error::{Error, Kind, Result};
-use crate::format::archive_writer::{NewEntry, Piece};
-use crate::format::checksum::crc32_combine;
+use crate::format::archive_writer::NewEntry;
 use crate::format::limits::FINISHED_IN_MEMORY_MAX;
 use crate::observe::Change;
 
@@ -46,18 +45,6 @@ pub enum Outcome {
     },
     LargeRange(Range),
     LargeEnd,
-}
-
-/// The next bytes of the large file.
-#[derive(Debug)]
-pub struct Range {
-    pub pieces: Vec<Piece>,
-    pub crc32: u32,
-    pub length: u64,
-    /// Bytes of them in frames taken as they are stored.
-    pub verbatim: u64,
-    /// False: the file ended early, nothing of it follows.
-    pub complete: bool,
 }
 
 enum Item {
@@ -151,22 +138,6 @@ impl Worker<'_> {
             Read::Large(_) => Outcome::Grown(record),
             Read::Missing(path, missing) => Outcome::Missing(path, missing),
         })
-    }
-
-    /// Reads and compresses one job of a large file.
-    pub fn range(&mut self, file: &SourceFile, runs: &[Run]) -> Result<Range> {
-        let mut range = Range { pieces: Vec::new(), crc32: 0, length: 0, verbatim: 0, complete: true };
-        for run in runs {
-            let part = self.run(file, run.range.clone(), run.is_hole, &mut range.pieces)?;
-            range.crc32 = crc32_combine(range.crc32, part.crc32, part.length);
-            range.length += part.length;
-            range.verbatim += part.verbatim;
-            if part.length < run.range.end - run.range.start {
-                range.complete = false;
-                break;
-            }
-        }
-        Ok(range)
     }
 }
 

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::io::Read as _;
 use std::sync::Arc;
 
-use super::item::{Data, Read, Ready, Worker};
-use super::pipeline::{Outcome, Range, large_begin};
+use super::item::{Data, Range, Read, Ready, Worker};
+use super::pipeline::{Outcome, large_begin};
 use super::record::{Record, Source};
 use super::source_file::SourceFile;
 use super::{Report, SnapshotOptions, Tally, large};

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 TESTS = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(TESTS / "cli"), str(TESTS / "system"), str(TESTS / "volume")]
+sys.path[:0] = [str(TESTS / "cli"), str(TESTS / "system"), str(TESTS / "volume"), str(TESTS / "boot")]
 
 import pytest  # noqa: E402
 from burst import snapshot  # noqa: E402

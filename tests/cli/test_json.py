@@ -5,6 +5,7 @@ import os
 import re
 import stat
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -154,6 +155,31 @@ def test_a_failure_is_an_object(kind: str, arguments: list[str], archive: Path, 
     assert (error["kind"], error["exit_code"]) == (kind, KINDS[kind])
     assert error["message"] and error["message"] in done.err
     assert not (tmp / "t").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "stdin", "code", "hint"),
+    [
+        (["verify", "{tmp}/absent.zip"], None, 10, "spelling of the path"),
+        (["restore", "{tmp}/garbage", "{tmp}/t"], None, 13, "check the name"),
+        (["restore", "-", "{tmp}/t"], "garbage", 13, "what writes into the pipe"),
+        (["restore", "-", "{tmp}/t"], "empty", 13, "what writes into the pipe"),
+        (["restore", "{tmp}/damaged", "{tmp}/t"], None, 13, "`burst verify`"),
+    ],
+)
+def test_a_hint_is_about_what_was_given(
+    arguments: list[str], stdin: str | None, code: int, hint: str, archive: Path, tmp: Path
+) -> None:
+    """Where there is no object, nothing is said of regions; where there is no archive, nothing of verifying it."""
+    damaged = bytearray(archive.read_bytes())
+    damaged[20 << 20] ^= 1
+    for name, content in {"garbage": b"garbage" * 10_000, "empty": b"", "damaged": damaged}.items():
+        (tmp / name).write_bytes(content)
+    with (tmp / stdin).open() if stdin else nullcontext() as given:
+        done = burst(*(a.format(tmp=tmp) for a in arguments), "--json", stdin=given, code=code)
+    said = one(done.out)["error"]["hint"]
+    assert hint in said and said in done.err
+    assert "region" not in said and ("verify" in said) == ("verify" in hint)
 
 
 def test_status_answers_once(tmp: Path) -> None:

@@ -2,6 +2,8 @@
 
 import json
 import re
+import subprocess
+import threading
 from datetime import datetime
 from pathlib import Path
 
@@ -101,6 +103,20 @@ def test_a_flag_wins_over_the_environment_over_the_file(archive: Path, tmp: Path
     assert log_of() == (("warn", "default"), ("text", "default"))
     [line] = lines(burst("ls", archive, env={**JSON, "BURST_LOG": "loud"}, code=2).err)
     assert line["message"] == 'BURST_LOG: "loud" is not warn, info or debug'
+
+
+def test_the_file_is_read_once(archive: Path, tmp: Path) -> None:
+    """A pipe gives what it has only once: to the log and to the tuning."""
+    config = tmp / "config.toml"
+    subprocess.run(["mkfifo", config], check=True)
+    writer = threading.Thread(target=config.write_text, args=('workers = 3\nlog = "info"\n',), daemon=True)
+    writer.start()
+    done = burst("plan", "--json", archive, tmp / "t", env={"BURST_CONFIG": str(config)})
+    choices = json.loads(done.out)["choices"]
+    assert [(choices[name]["value"], choices[name]["from"]) for name in ("workers", "log")] == [
+        (3, "config file"),
+        ("info", "config file"),
+    ]
 
 
 @pytest.mark.parametrize("command", ["restore", "verify", "snapshot", "image", "run"])

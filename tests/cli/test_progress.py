@@ -8,7 +8,10 @@ import subprocess
 import threading
 from pathlib import Path
 
+import pytest
+import s3_server
 from burst import program
+from gate import Gate
 
 
 def held(archive: Path, target: Path, *flags: str, env: dict[str, str] | None = None, stderr: int = subprocess.PIPE):
@@ -55,6 +58,31 @@ def test_a_bar_on_a_terminal(archive: Path, tmp: Path) -> None:
     drain.start()
     finish(process, rest)
     drain.join()
+
+
+@pytest.mark.parametrize(("environment", "colour"), [({}, True), ({"NO_COLOR": "1"}, False)])
+def test_the_bar_has_no_colour_where_none_is_wanted(
+    environment: dict[str, str], colour: bool, archive: Path, tmp: Path, s3s: s3_server.Server
+) -> None:
+    s3s.client.upload_file(str(archive), s3s.bucket, "held.zip")
+    gate, (ours, theirs) = Gate(s3s.url), pty.openpty()
+    gate.hold("held.zip")
+    clean = {k: v for k, v in os.environ.items() if k not in ("NO_COLOR", "CLICOLOR", "CLICOLOR_FORCE")}
+    there = {**s3s.environment, "AWS_ENDPOINT_URL": f"http://127.0.0.1:{gate.port}", "TERM": "xterm"}
+    command = [program(), "restore", f"s3://{s3s.bucket}/held.zip", tmp / "t"]
+    process = subprocess.Popen(command, env={**clean, **there, **environment}, stderr=theirs)
+    os.close(theirs)
+    seen = b""
+    while b" of " not in seen:
+        assert select.select([ours], [], [], 120)[0], f"no bar, but {seen!r}"
+        seen += os.read(ours, 4096)
+    gate.open()
+    drain = threading.Thread(target=read_to_end, args=(ours,))
+    drain.start()
+    assert process.wait(timeout=300) == 0
+    drain.join()
+    gate.close()
+    assert (b"\x1b[36m" in seen) == colour, seen
 
 
 def read_to_end(fd: int) -> None:

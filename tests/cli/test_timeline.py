@@ -18,7 +18,8 @@ FLAGS += " --disable-component-update --disable-sync --hide-scrollbars --force-d
 LOOK = """<!doctype html><meta charset="utf-8"><body style="margin:0">%s<script>
 const box = e => { const b = e.getBoundingClientRect(); return [b.left, b.top, b.right, b.bottom] };
 const texts = [...document.querySelectorAll("svg text")].map(e => ({ text: e.firstChild.data, box: box(e) }));
-const found = { picture: box(document.querySelector("svg")), texts, bars: document.querySelectorAll("svg rect").length };
+const marks = [...document.querySelectorAll("svg .mark")].map(box), bars = document.querySelectorAll("svg rect").length;
+const found = { picture: box(document.querySelector("svg")), texts, marks, bars };
 document.body.innerHTML = "<pre>" + btoa(unescape(encodeURIComponent(JSON.stringify(found)))) + "</pre>";
 </script></body>"""
 
@@ -75,7 +76,7 @@ def test_in_a_browser(pictures: Path, tmp: Path) -> None:
     shown = {t["text"] for t in texts}
     assert {"Requests in flight, each a lane", "Bytes of the archive per second", "content", "speed"} <= shown
     assert any(t.startswith("burst restore ") for t in shown) and any("first part in place" in t for t in shown)
-    assert found["bars"] > 10
+    assert found["bars"] > 10 and len(found["marks"]) >= 8
     all_fits(found)
 
 
@@ -87,7 +88,7 @@ def laid_out(tmp: Path, picture: Path) -> dict:
 
 
 def all_fits(found: dict) -> None:
-    """No text outside of the picture or over another."""
+    """No text outside of the picture, over another, or below one of the lines that show moments."""
     texts = found["texts"]
     left, top, right, bottom = found["picture"]
     for n, one in enumerate(texts):
@@ -96,6 +97,9 @@ def all_fits(found: dict) -> None:
         )
         for other in texts[:n]:
             assert not overlap(one["box"], other["box"]), (one, other)
+        for x, above, _, below in found["marks"]:
+            middle = [x - 1, above, x + 1, below]
+            assert not overlap(one["box"], middle), (one, middle)
 
 
 def test_a_run_that_fails_is_drawn_too(archive: Path, tmp: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -77,7 +77,7 @@ def knows(machine: Machine) -> bool:
 
 def test_same_bytes(work: Path, packages: dict[str, Path]) -> None:
     again = build(work / "again", TZ="Asia/Tokyo", LC_ALL="C.UTF-8")
-    for kind in ("deb", "rpm"):
+    for kind in ("deb", "rpm", "gz"):
         assert packages[kind].read_bytes() == again[kind].read_bytes(), kind
 
 
@@ -168,6 +168,17 @@ def test_deb(machine: Machine, packages: dict[str, Path]) -> None:
     machine.run("dpkg", "--purge", "burst")
     after = files(machine.path(""))
     assert after == before, set(after.items()) ^ set(before.items())
+
+
+def test_tarball(machine: Machine, packages: dict[str, Path]) -> None:
+    """Unpacked by hand, where no package manager knows of it."""
+    shutil.copy(packages["gz"], machine.path("/burst.tar.gz"))
+    machine.run("tar", "-xzf", "/burst.tar.gz", "-C", "/", "--strip-components=1")
+    assert [name for name in INSTALLED if not machine.path(name).is_file()] == []
+    assert all(machine.path(name).lstat().st_uid == 0 for name in INSTALLED)
+    restores(machine)
+    machine.run("python3", "-B", "/usr/share/burst/cloud-init/install.py", "register")
+    assert knows(machine)
 
 
 def test_cloud_init_goes(machine: Machine, packages: dict[str, Path]) -> None:

@@ -5,6 +5,7 @@
 //! the next one is known, because the length of its header decides how they are padded (spec `#grid`).
 
 mod frame_layout;
+mod input;
 mod part_sums;
 
 use std::collections::VecDeque;
@@ -12,11 +13,8 @@ use std::collections::VecDeque;
 use super::attributes;
 use super::checksum::crc32c;
 use super::entry::{Attributes, EMPTY_TREE, Entry, EntryType, Method, Overflow, check_path};
-use super::error::{Error, Reason, Result};
-use super::limits::{
-    ATTRIBUTE_LIST_MAX, BURST_FIELD_MAX, ENTRIES_MAX, EXTENT_ALIGNMENT, FRAME_CONTENT_MAX, FRAME_LENGTH_MAX, GRID,
-    PAD_PAYLOAD_MAX, XATTR_VALUE_MAX,
-};
+use super::error::Result;
+use super::limits::{BURST_FIELD_MAX, ENTRIES_MAX, EXTENT_ALIGNMENT, FRAME_CONTENT_MAX, GRID, PAD_PAYLOAD_MAX};
 use super::part_map::{CleanPoint, PartRecord, RECORD_LENGTH};
 use super::skippable_frame::{StartOfPart, padding_header};
 use super::trailer::{self, Trailer};
@@ -24,75 +22,14 @@ use super::zip::central_directory;
 use super::zip::data_descriptor::DataDescriptor;
 use super::zip::end_of_central_directory::EndRecords;
 use super::zip::local_file_header::NewHeader;
-use super::zstd_frame::{hole_frame, is_hole_frame, raw_frame_header};
-use frame_layout::{FrameLayout, Need, Operation, Unit, room};
+use super::zstd_frame::{hole_frame, raw_frame_header};
+use frame_layout::{FrameLayout, Need, Operation, room};
+pub use input::{NewEntry, Piece, WriterOptions};
+use input::{check_piece, check_xattrs, misuse};
 use part_sums::{DirectorySums, PartSums};
 
 /// Most content [`ArchiveWriter::add_framed`] takes; larger files go through [`ArchiveWriter::begin_large`].
 const FRAMED_MAX: u64 = 1 << 30;
-
-/// What is fixed before the first entry.
-#[derive(Debug, Clone)]
-pub struct WriterOptions {
-    /// Identifies the archive in every start-of-part frame; random unless bytes must be reproducible.
-    pub archive_id: [u8; 16],
-    /// Attributes of the directory that is archived; None for a collection of several sources.
-    pub root: Option<Attributes>,
-    /// The S3 upload part size this archive is planned for (a hint in the trailer).
-    pub upload_part_size: u64,
-}
-
-/// An entry to be added.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NewEntry {
-    /// Path relative to the root, without a final `/`.
-    pub path: Vec<u8>,
-    /// Must fit the call that adds it: only a regular file has pieces.
-    pub entry_type: EntryType,
-    /// Overflow to the attribute region where they are too long for the directory.
-    pub attributes: Attributes,
-    /// `st_nlink` if it is over 1: hard links may name this entry.
-    pub link_count: Option<u32>,
-}
-
-/// A range of a file's content. All but an entry's last hold a multiple of 4,096 bytes, at most 128 KiB.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Piece {
-    /// One zstd frame (spec `#frames`).
-    Frame {
-        /// The whole frame, with the length of its content in its header.
-        bytes: Vec<u8>,
-        /// Bytes it decompresses to.
-        content_length: u32,
-    },
-    /// Content that compression does not shrink.
-    Raw(Vec<u8>),
-    /// A hole of this many bytes.
-    Hole(u32),
-}
-
-impl Piece {
-    /// Bytes of the file that it stands for.
-    pub fn content_length(&self) -> u64 {
-        match self {
-            Piece::Frame { content_length, .. } | Piece::Hole(content_length) => u64::from(*content_length),
-            Piece::Raw(content) => content.len() as u64,
-        }
-    }
-
-    /// Bytes it takes in the archive.
-    pub fn length(&self) -> u64 {
-        match self {
-            Piece::Frame { bytes, .. } => bytes.len() as u64,
-            Piece::Raw(content) => (raw_frame_header(1).len() + content.len()) as u64,
-            Piece::Hole(n) => hole_frame(*n).len() as u64,
-        }
-    }
-
-    fn unit(&self) -> Unit {
-        Unit { length: self.length(), content: self.content_length(), raw: matches!(self, Piece::Raw(_)) }
-    }
-}
 
 /// Data of an entry that is complete before its header is written.
 enum Whole {
@@ -558,42 +495,4 @@ fn stored_pad(position: u64, start: u64, length: u64, next: Option<Need>) -> Opt
         .take_while(|data_start| data_start - start <= PAD_PAYLOAD_MAX)
         .find(|data_start| clean_end(data_start + length))
         .map(|data_start| data_start - start)
-}
-
-/// Checks one piece and its place; makes sure that allocated zeros never look like a hole (spec `#holes`).
-fn check_piece(piece: &mut Piece, offset: &mut u64) -> Result<()> {
-    let content = piece.content_length();
-    if content == 0 || content > u64::from(FRAME_CONTENT_MAX) || piece.length() > FRAME_LENGTH_MAX as u64 {
-        return Err(misuse(format!("a piece of {content} bytes in a frame of {} bytes", piece.length())));
-    }
-    if !offset.is_multiple_of(EXTENT_ALIGNMENT) {
-        return Err(misuse(format!("a piece at offset {offset}, which is not a multiple of {EXTENT_ALIGNMENT}")));
-    }
-    *offset += content;
-    if let Piece::Frame { bytes, .. } = piece
-        && is_hole_frame(bytes)
-    {
-        // The same frame with a window descriptor of 128 KiB instead of the single-segment flag.
-        bytes[4] &= !0x20;
-        bytes.insert(5, 0x38);
-    }
-    Ok(())
-}
-
-fn check_xattrs(attributes: &Attributes) -> Result<()> {
-    let mut total = 0;
-    for (name, value) in &attributes.xattrs {
-        if name.is_empty() || name.len() > 255 || value.len() > XATTR_VALUE_MAX {
-            return Err(misuse(format!("extended attribute \"{}\" is too long", name.escape_ascii())));
-        }
-        total += 5 + name.len() + value.len();
-    }
-    if total > ATTRIBUTE_LIST_MAX as usize - 64 {
-        return Err(misuse(format!("{total} bytes of extended attributes")));
-    }
-    Ok(())
-}
-
-fn misuse(message: impl Into<String>) -> Error {
-    Error::new(Reason::Corrupt, format!("cannot be archived: {}", message.into()))
 }

@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use super::lanes::stages;
-use super::{LEFT, LEGEND, PLOT, Scale, put};
+use super::{HEADING, LEFT, LEGEND, PLOT, Scale, put};
 use crate::cli::output::bytes;
 use crate::cli::timeline::Record;
 
@@ -57,7 +57,7 @@ pub fn rates(out: &mut String, record: &Record, end: Duration, scale: Scale, y: 
         LEGEND + 103.0,
         y + 12.0
     );
-    let y = y + 22.0;
+    let y = y + HEADING;
     put!(out, "<path class=\"grid\" d=\"M{LEFT} {y:.1}h{PLOT}M{LEFT} {:.1}h{PLOT}\"/>", y + HEIGHT);
     put!(out, "<text x=\"{:.0}\" y=\"{:.1}\" text-anchor=\"end\">{}/s</text>", LEFT - 6.0, y + 9.0, compact(most));
     put!(out, "<text x=\"{:.0}\" y=\"{:.1}\" text-anchor=\"end\">0</text>", LEFT - 6.0, y + HEIGHT);
@@ -121,7 +121,7 @@ pub fn work(out: &mut String, record: &Record, end: Duration, scale: Scale, y: f
         LEGEND + 130.0,
         y + 12.0
     );
-    let y = y + 22.0;
+    let y = y + HEADING;
     put!(out, "<text x=\"{:.0}\" y=\"{:.1}\" text-anchor=\"end\">{most:.0}</text>", LEFT - 6.0, y + 9.0);
     put!(out, "<text x=\"{:.0}\" y=\"{:.1}\" text-anchor=\"end\">0</text>", LEFT - 6.0, y + HEIGHT);
     let width = PLOT / COLUMNS as f64;

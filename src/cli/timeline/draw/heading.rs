@@ -44,12 +44,12 @@ pub fn phases(out: &mut String, record: &Record, end: Duration, scale: Scale, y:
     let finishing = record.finishing.unwrap_or(end);
     let syncing = record.syncing.unwrap_or(end);
     let strip = [
-        ("open", "opening the archive", Duration::ZERO, begun.min(finishing)),
-        ("content", "content", begun, finishing),
-        ("links", "links, attributes, trees", finishing, syncing),
-        ("sync", "until all is on the disk", syncing, end),
+        ("open", "opening the archive", "opening", Duration::ZERO, begun.min(finishing)),
+        ("content", "content", "content", begun, finishing),
+        ("links", "links, attributes, trees", "links", finishing, syncing),
+        ("sync", "until all is on the disk", "sync", syncing, end),
     ];
-    for (class, name, from, to) in strip {
+    for (class, name, short, from, to) in strip {
         let (x, to_x) = (scale.x(from), scale.x(to));
         let seconds = to.saturating_sub(from).as_secs_f64();
         if seconds <= 0.0 {
@@ -61,12 +61,9 @@ pub fn phases(out: &mut String, record: &Record, end: Duration, scale: Scale, y:
              height=\"18\" rx=\"2\"/>",
             (to_x - x).max(0.5)
         );
-        let long = format!("{name} {seconds:.2} s");
-        for text in [long.as_str(), name] {
-            if to_x - x > text.len() as f64 * LETTER + 8.0 {
-                put!(out, "<text class=\"phase\" x=\"{:.1}\" y=\"{:.1}\">{text}</text>", x + 6.0, y + 13.0);
-                break;
-            }
+        let texts = [format!("{name} {seconds:.2} s"), format!("{short} {seconds:.2} s"), short.to_owned()];
+        if let Some(text) = texts.iter().find(|text| to_x - x > text.len() as f64 * LETTER + 8.0) {
+            put!(out, "<text class=\"phase\" x=\"{:.1}\" y=\"{:.1}\">{text}</text>", x + 6.0, y + 13.0);
         }
         put!(out, "</g>");
     }

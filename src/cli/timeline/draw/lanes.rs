@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::time::Duration;
 
-use super::{LEFT, LEGEND, LETTER, PLOT, Scale, put};
+use super::{HEADING, LEFT, LEGEND, LETTER, PLOT, Scale, put};
 use crate::cli::output::{bytes, count};
 use crate::cli::timeline::{Record, Request};
 
@@ -49,7 +49,7 @@ pub fn lanes(out: &mut String, record: &Record, end: Duration, scale: Scale, y: 
         put!(out, "<text x=\"{:.0}\" y=\"{:.1}\">{name}</text>", x + 15.0, y + 12.0);
         x += 36.0 + name.len() as f64 * LETTER;
     }
-    let y = y + 22.0;
+    let y = y + HEADING;
     let step = (300.0 / lanes.len().max(1) as f64).clamp(3.0, 16.0);
     let height = step - if step > 6.0 { 2.0 } else { 0.5 };
     for (n, lane) in lanes.iter().enumerate() {

@@ -13,12 +13,20 @@ use self::heading::{heading, marks, moments, phases};
 use self::lanes::lanes;
 use super::{Caption, Record};
 
+/// Writing to a String does not fail.
+macro_rules! put {
+    ($out:expr, $($text:tt)*) => {{ let _ = writeln!($out, $($text)*); }};
+}
+use put;
+
 const WIDTH: f64 = 1200.0;
 const LEFT: f64 = 64.0;
 /// Where the legends begin, right of the headings.
 const LEGEND: f64 = LEFT + 220.0;
 const RIGHT: f64 = 24.0;
 const PLOT: f64 = WIDTH - LEFT - RIGHT;
+/// Height of the line above each panel that has its heading and legend.
+const HEADING: f64 = 22.0;
 /// About the width of a letter of 11 px.
 const LETTER: f64 = 6.1;
 
@@ -54,11 +62,19 @@ pub fn svg(record: &Record, end: Duration, caption: &Caption<'_>) -> String {
     let mut y = heading(&mut body, caption);
     y = phases(&mut body, record, end, scale, y);
     y = marks(&mut body, record, scale, y);
-    let top = y;
-    y = lanes(&mut body, record, end, scale, y);
-    y = rates(&mut body, record, end, scale, y);
-    y = work(&mut body, record, end, scale, y);
-    y = axis(&mut body, record, scale, top, y);
+    // Below the names of moments; then through each panel, not through its heading.
+    let mut lines = vec![y - 6.0..y + 2.0];
+    for panel in [lanes, rates, work] {
+        let top = y + HEADING;
+        y = panel(&mut body, record, end, scale, y);
+        lines.push(top..y);
+    }
+    for (_, time) in moments(record) {
+        for line in &lines {
+            put!(body, "<path class=\"mark\" d=\"M{:.1} {:.1}V{:.1}\"/>", scale.x(time), line.start, line.end);
+        }
+    }
+    y = axis(&mut body, scale, y);
     let height = y + 12.0;
     format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height:.0}\" width=\"{WIDTH}\" \
@@ -94,14 +110,8 @@ fn escape(text: &str) -> String {
     out
 }
 
-/// Writing to a String does not fail.
-macro_rules! put {
-    ($out:expr, $($text:tt)*) => {{ let _ = writeln!($out, $($text)*); }};
-}
-use put;
-
-/// The time, and lines through everything above for the moments that have names.
-fn axis(out: &mut String, record: &Record, scale: Scale, top: f64, y: f64) -> f64 {
+/// The time.
+fn axis(out: &mut String, scale: Scale, y: f64) -> f64 {
     let step = step(scale.end);
     let decimals = (-step.log10().floor()).clamp(0.0, 6.0) as usize;
     let mut n = 0;
@@ -111,9 +121,6 @@ fn axis(out: &mut String, record: &Record, scale: Scale, top: f64, y: f64) -> f6
         put!(out, "<path class=\"grid\" d=\"M{x:.1} {y:.1}v5\"/>");
         put!(out, "<text x=\"{x:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{time:.decimals$} s</text>", y + 17.0);
         n += 1;
-    }
-    for (_, time) in moments(record) {
-        put!(out, "<path class=\"mark\" d=\"M{:.1} {top:.1}V{y:.1}\"/>", scale.x(time));
     }
     y + 20.0
 }
