@@ -117,10 +117,10 @@ def make_objects(program: Path, tree: Path, to: Path) -> dict[str, int]:
     return {file.name: file.stat().st_size for file in sorted(to.iterdir())}
 
 
-def timed(commands: list[list[str]]) -> tuple[float, float, int]:
+def timed(commands: list[list[str]], out: IO[str] | None = None) -> tuple[float, float, int]:
     """Wall and CPU seconds and peak RSS of a pipeline that needs no file system."""
     begun = time.monotonic()
-    cpu, rss = run_pipeline(commands)
+    cpu, rss = run_pipeline(commands, out)
     return time.monotonic() - begun, cpu, rss
 
 

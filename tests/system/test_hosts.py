@@ -494,6 +494,70 @@ def test_level_auto(tmp: Path, s3s):
     assert (made["level"], made["level_reason"]) == (7, None)
 
 
+def test_the_upload_begins_before_all_is_read(tmp: Path, moto):
+    """S3 has some of it while most of the source is not even read."""
+    root, size = tmp / "t", 40 * 12 * MIB
+    root.mkdir()
+    piece = noise(12 * MIB)
+    for n in range(40):
+        (root / str(n)).write_bytes(n.to_bytes(8, "big") + piece[8:])
+    command = [program(), "snapshot", "--workers", "1", str(root), f"s3://{moto.bucket}/overlap.zip"]
+    process = subprocess.Popen(command, env={**os.environ, **moto.environment}, stderr=subprocess.PIPE)
+
+    def parts() -> int:
+        uploads = moto.client.list_multipart_uploads(Bucket=moto.bucket).get("Uploads", [])
+        mine = [{"Key": u["Key"], "UploadId": u["UploadId"]} for u in uploads if u["Key"] == "overlap.zip"]
+        return sum(len(moto.client.list_parts(Bucket=moto.bucket, **upload).get("Parts", [])) for upload in mine)
+
+    until(lambda: parts() > 0 or process.poll() is not None)
+    read = int(Path(f"/proc/{process.pid}/io").read_text().split()[1])
+    _, err = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 0, err
+    print(f"with the first part in S3, {read / size:.2f} of the content had been read")
+    assert read < size / 2
+
+
+@pytest.mark.parametrize("kind", ["btrfs", "xfs"])
+def test_flags_of_inodes_are_left_out(kind: str, volume: Callable[..., Volume], tmp: Path):
+    """The choice that --help and README tell: the content comes back, what its file system thought of it does not."""
+    trees = [volume(gib=1, kind=kind).path / "t" for _ in range(2)]
+    source, target = trees
+    source.mkdir()
+    flags = {"fixed": "i", "added": "a", "quick": "A", "kept": "d"} | ({"nocow": "C"} if kind == "btrfs" else {})
+    for name, flag in flags.items():
+        (source / name).touch()
+        if flag == "C":
+            run("chattr", "+C", source / name)
+        (source / name).write_bytes(prose(MIB, len(name)))
+        run("chattr", f"+{flag}", source / name)
+    if kind == "btrfs":
+        run("btrfs", "property", "set", source / "quick", "compression", "zlib")
+    else:
+        run("chattr", "-p", "7", source / "quick")
+    try:
+        snapshot(source, tmp / "a.zip")
+        burst("restore", tmp / "a.zip", target)
+        assert_same(listing(source), listing(target))
+        for name, flag in flags.items():
+            before, after = (run("lsattr", "-p", tree / name).split()[:2] for tree in trees)
+            assert flag in before[1] and flag not in after[1], (name, before, after)
+            assert after[0] == "0"
+        if kind == "btrfs":
+            assert run("btrfs", "property", "get", target / "quick", "compression") == ""
+        else:
+            assert run("lsattr", "-p", source / "quick").split()[0] == "7"
+    finally:
+        run("chattr", "-ia", source / "fixed", source / "added")
+    # What the target's directory passes on, its files have.
+    if kind == "btrfs":
+        into = target.parent / "nocow"
+        into.mkdir()
+        run("chattr", "+C", into)
+        burst("restore", tmp / "a.zip", into)
+        assert "C" in run("lsattr", into / "added").split()[0]
+        assert_same(listing(source), listing(into))
+
+
 def test_progress_on_a_terminal(tmp: Path):
     """How far it is, and how long it will take."""
     root = tmp / "t"

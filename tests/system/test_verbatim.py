@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 from btrfs_volume import Volume, run
 from burst import Done, burst, snapshot
-from frames import frames, is_on_disk
+from extents import ENCODED, INLINE, Extent, compsize, stored
+from frames import encoded_read, frames, is_on_disk
 from listing import assert_same, listing
-from trees import MIB, noise, prose
+from trees import MIB, noise, os_tree, prose
 
 EXTENT = 128 << 10
 FICLONERANGE = 0x4020940D
@@ -135,3 +136,48 @@ def test_workers_do_not_change_the_bytes(compressed: Path, archives: dict, tmp: 
     snapshot(compressed, tmp / "one.zip", "--workers", 1)
     snapshot(compressed, tmp / "five.zip", "--workers", 5)
     assert (tmp / "one.zip").read_bytes() == (tmp / "five.zip").read_bytes()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("options", ["", "compress-force=zstd:3"], ids=["plain", "compressed"])
+def test_a_restore_has_the_same_extents(options: str, volume: Callable[..., Volume], tmp: Path):
+    """Of a piece of /usr, whatever the target's own compression is: where they begin, their lengths, their bytes."""
+    source, target = volume(options="compress-force=zstd:3").path / "os", volume(options=options).path / "os"
+    os_tree(source)
+    done = snapshot(source, tmp / "a.zip")
+    assert share(done) > 50, done.err
+    burst("restore", tmp / "a.zip", target)
+    for tree in (source, target):
+        run("sync", "-f", tree)
+    before, after = stored(source), stored(target)
+    assert before.keys() == after.keys()
+    alike = sum(on_disk(before[path]) == on_disk(after[path]) for path in before)
+    encoded = [(path, e) for path in before for e in before[path] if e.flags == ENCODED]
+    kept = [(path, e) for path, e in encoded if e in after[path] and same_bytes(source / path, target / path, e.at)]
+    print(f"{share(done)} % taken; {alike} of {len(before)} files have the same extents; with the same bytes:")
+    print(f"{len(kept)} of {len(encoded)} compressed ones, of {sum(e.length for _, e in encoded) / MIB:.0f} MiB")
+    ours, theirs = compsize(source), compsize(target)
+    print(f"compsize, bytes on disk, of content, referred to: source {ours}, restored {theirs}")
+    assert len(encoded) > 1000
+    assert len(kept) >= 0.999 * len(encoded)
+    assert alike >= 0.999 * len(before)
+    for one, other in zip(ours["zstd"], theirs["zstd"], strict=True):
+        # Some of what the source holds as it was, the archive has compressed. And without compression of its own, a target
+        # holds files of up to 2 KiB among its metadata as they are.
+        assert abs(one - other) <= one * (0.01 if options else 0.05), "the disk holds something else"
+
+    # Were they written in the ordinary way, this test would see it.
+    if not options:
+        burst("restore", "--no-encoded-writes", tmp / "a.zip", target.parent / "plain")
+        ordinary = stored(target.parent / "plain")
+        assert not any(e in ordinary[path] for path, e in encoded)
+
+
+def on_disk(extents: list[Extent]) -> list[tuple]:
+    """What lies among the metadata instead is compressed or not as each file system likes it."""
+    return [e[:2] if e.flags & INLINE else e for e in extents]
+
+
+def same_bytes(one: Path, other: Path, at: int) -> bool:
+    with open(one, "rb") as a, open(other, "rb") as b:
+        return encoded_read(a.fileno(), at) == encoded_read(b.fileno(), at)

@@ -10,7 +10,7 @@ use crate::btrfs_image::small_trees::{
 };
 use crate::btrfs_image::space_trees::{self, Identity, Written};
 use crate::btrfs_image::superblock::of_device;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Kind, Result};
 use crate::restore::{StopFlag, check_stop};
 
 /// Writes all directories with their names. All names must be known.
@@ -35,19 +35,20 @@ pub fn write_directories(sink: &ImageSink<'_>, stop: &StopFlag) -> Result<()> {
         }
         let name = match n.checked_sub(1) {
             None => root_name(),
-            Some(ordinal) => name(&names, ordinal as u64)?,
+            Some(ordinal) => name(sink, &names, ordinal as u64)?,
         };
         write_inode(&mut tree, &directory.inode, &mut [name])?;
         write_directory(&mut tree, directory.inode.number, &entries)?
-            .map_err(|why| Error::new(Kind::UnsafeEntry, format!("in \"{}\": {why}", name.name.escape_ascii())))?;
+            .map_err(|why| sink.fault(Kind::UnsafeEntry, format_args!("in \"{}\": {why}", name.name.escape_ascii())))?;
     }
     let leaves = tree.end_run()?;
     locked(&sink.leaves).push(leaves);
     Ok(())
 }
 
-fn name(names: &Names, ordinal: u64) -> Result<Name<'_>> {
-    let place = names.place(ordinal).ok_or_else(|| Error::new(Kind::Corrupt, format!("entry {ordinal} is missing")))?;
+fn name<'a>(sink: &ImageSink<'_>, names: &'a Names, ordinal: u64) -> Result<Name<'a>> {
+    let missing = || sink.fault(Kind::Corrupt, format_args!("entry {ordinal} is missing"));
+    let place = names.place(ordinal).ok_or_else(missing)?;
     Ok(Name { parent: place.parent, index: place.index, name: names.name(ordinal) })
 }
 
@@ -60,11 +61,11 @@ fn write_linked(sink: &ImageSink<'_>) -> Result<()> {
     for (ordinal, Waiting { inode, content }) in linked {
         let links = names.links_to(ordinal);
         if links.len() >= LINK_MAX {
-            let message = format!("entry {ordinal} has {} names, BTRFS allows {LINK_MAX}", links.len() + 1);
-            return Err(Error::new(Kind::UnsafeEntry, message));
+            let message = format_args!("entry {ordinal} has {} names, BTRFS allows {LINK_MAX}", links.len() + 1);
+            return Err(sink.fault(Kind::UnsafeEntry, message));
         }
         let all = std::iter::once(ordinal).chain(links.iter().map(|&link| u64::from(link)));
-        let mut all = all.map(|ordinal| name(&names, ordinal)).collect::<Result<Vec<_>>>()?;
+        let mut all = all.map(|ordinal| name(sink, &names, ordinal)).collect::<Result<Vec<_>>>()?;
         // Between them there may be others.
         if last.is_some_and(|last| last + 1 != ordinal) {
             let leaves = tree.end_run()?;

@@ -154,10 +154,6 @@ fn fill(
         Kind::NoSpace => e.context(volume.disks.names()).with_hint(
             "choose a larger device (or --size), or several; --metadata single takes half of the metadata's room",
         ),
-        // Of entries only their names are known below.
-        Kind::Corrupt | Kind::UnsafeEntry if !e.to_string().starts_with(archive.source.name()) => {
-            e.context(archive.source.name())
-        }
         _ => e,
     };
     let fetched =

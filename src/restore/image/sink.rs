@@ -4,6 +4,7 @@
 //! until all names are known.
 
 use std::collections::{BTreeMap, HashMap};
+use std::fmt::Display;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, RwLock};
 
@@ -107,10 +108,8 @@ impl<'a> ImageSink<'a> {
 
     /// Everything about an entry but its content. What BTRFS cannot hold is refused.
     fn inode(&self, entry: &Entry) -> Result<Inode> {
-        let refuse = |why: &str| {
-            let name = entry.path.escape_ascii();
-            Error::new(Kind::UnsafeEntry, format!("{}: \"{name}\": {why}", self.archive.source.name()))
-        };
+        let refuse =
+            |why: &str| self.fault(Kind::UnsafeEntry, format_args!("\"{}\": {why}", entry.path.escape_ascii()));
         let xattrs: Vec<Xattr> = self.archive.xattrs(entry)?;
         for (name, value) in &xattrs {
             attributes::check(entry.entry_type, name, value)
@@ -153,9 +152,26 @@ impl<'a> ImageSink<'a> {
         if (announced, left) == (written, 0) {
             return Ok(());
         }
-        let name = self.archive.source.name();
-        let message = format!("{name}: {announced} files were announced, {written} came, {left} are incomplete");
-        Err(Error::new(Kind::Corrupt, message))
+        let message = format_args!("{announced} files were announced, {written} came, {left} are incomplete");
+        Err(self.fault(Kind::Corrupt, message))
+    }
+
+    /// An error of the archive, by its name.
+    pub fn fault(&self, kind: Kind, what: impl Display) -> Error {
+        Error::new(kind, what.to_string()).context(self.archive.source.name())
+    }
+
+    fn incomplete(&self, entry: &Entry, why: &str) -> Error {
+        self.fault(Kind::Corrupt, format_args!("entry \"{}\": {why}", entry.path.escape_ascii()))
+    }
+
+    fn check_end(&self, entry: &Entry, end: u64) -> Result<()> {
+        match end == entry.uncompressed_size {
+            true => Ok(()),
+            false => {
+                Err(self.incomplete(entry, &format!("content ends at {end} instead of {}", entry.uncompressed_size)))
+            }
+        }
     }
 
     /// Writes an inode with one name at the end of the run that a tree is building.
@@ -174,8 +190,7 @@ impl<'a> ImageSink<'a> {
             return Ok(());
         }
         let Some(Place { parent, index }) = place else {
-            let message = format!("\"{}\" has content but was not announced", entry.path.escape_ascii());
-            return Err(Error::new(Kind::Corrupt, message));
+            return Err(self.incomplete(entry, "it has content but was not announced"));
         };
         let name = split_parent(&entry.path).1;
         write_inode(tree, &inode, &mut [Name { parent, index, name }])?;
@@ -208,7 +223,7 @@ impl<'a> ImageSink<'a> {
         let file = waiting.entry(entry.ordinal).or_default();
         file.parts += 1;
         if let Some(range) = contiguous(pieces) {
-            file.ranges.push(range.map_err(|why| incomplete(entry, &why))?);
+            file.ranges.push(range.map_err(|why| self.incomplete(entry, &why))?);
         }
         file.extents.extend(extents);
         let parts = (placed.end - 1) / GRID - entry.header_offset / GRID + 1;
@@ -221,11 +236,11 @@ impl<'a> ImageSink<'a> {
         let mut end = 0;
         for (from, to) in file.ranges {
             if from != end {
-                return Err(incomplete(entry, &format!("content goes on at {from} instead of {end}")));
+                return Err(self.incomplete(entry, &format!("content goes on at {from} instead of {end}")));
             }
             end = to;
         }
-        check_end(entry, end)?;
+        self.check_end(entry, end)?;
         file.extents.sort_unstable_by_key(|extent| extent.file_offset);
         Ok(Some(Content { inline: None, extents: file.extents }))
     }
@@ -243,17 +258,6 @@ fn occupied(inode: &Inode, content: &Content) -> u64 {
     match &content.inline {
         Some(_) => inode.size,
         None => content.extents.iter().map(|extent| extent.length).sum(),
-    }
-}
-
-fn incomplete(entry: &Entry, why: &str) -> Error {
-    Error::new(Kind::Corrupt, format!("entry \"{}\": {why}", entry.path.escape_ascii()))
-}
-
-fn check_end(entry: &Entry, end: u64) -> Result<()> {
-    match end == entry.uncompressed_size {
-        true => Ok(()),
-        false => Err(incomplete(entry, &format!("content ends at {end} instead of {}", entry.uncompressed_size))),
     }
 }
 
@@ -291,7 +295,7 @@ impl Sink for ImageSink<'_> {
     }
 
     fn entry(&self, entry: &Entry, destination: &[u8], _: Option<&[u8]>) -> Result<()> {
-        check_restorable(destination)?;
+        check_restorable(destination).map_err(|e| self.archive.named(e))?;
         let directory = match entry.entry_type {
             EntryType::Directory => Some(self.inode(entry)?),
             _ => None,
@@ -303,7 +307,11 @@ impl Sink for ImageSink<'_> {
                 self.announced.fetch_add(1, Ordering::Relaxed);
             }
         }
-        self.names.write().unwrap_or_else(|e| e.into_inner()).add(entry, directory)
+        self.names
+            .write()
+            .unwrap_or_else(|e| e.into_inner())
+            .add(entry, directory)
+            .map_err(|e| e.context(self.archive.source.name()))
     }
 
     /// The directories need nothing of the parts: they are written while those come.
@@ -326,7 +334,11 @@ impl Sink for ImageSink<'_> {
             if entry.entry_type != EntryType::Regular {
                 continue;
             }
-            let at = |e: Error| e.context(format_args!("entry \"{}\"", entry.path.escape_ascii()));
+            let at = |e: Error| {
+                let e = e.context(format_args!("entry \"{}\"", entry.path.escape_ascii()));
+                // Else it is the device's.
+                if e.kind() == Kind::Corrupt { e.context(self.archive.source.name()) } else { e }
+            };
             if part.holds_all_of(placed)
                 && let Some(inline) = placer.inline(pieces, part.bytes, entry.uncompressed_size).map_err(at)?
             {
@@ -350,11 +362,11 @@ impl Sink for ImageSink<'_> {
             let begins_here = entry.header_offset >= part.index * GRID;
             let content = match entry.entry_type {
                 EntryType::Regular if part.holds_all_of(placed) => {
-                    let end = contiguous(pieces).transpose().map_err(|why| incomplete(entry, &why))?;
+                    let end = contiguous(pieces).transpose().map_err(|why| self.incomplete(entry, &why))?;
                     if end.is_some_and(|(from, _)| from != 0) {
-                        return Err(incomplete(entry, "content does not begin at 0"));
+                        return Err(self.incomplete(entry, "content does not begin at 0"));
                     }
-                    check_end(entry, end.map_or(0, |(_, end)| end))?;
+                    self.check_end(entry, end.map_or(0, |(_, end)| end))?;
                     Content { inline: inlines.remove(&n), extents: now.collect() }
                 }
                 EntryType::Regular => {
@@ -367,7 +379,7 @@ impl Sink for ImageSink<'_> {
                 EntryType::Symlink => {
                     let [Piece { kind: PieceKind::Stored { range }, .. }] = pieces else { continue };
                     let text = part.bytes.get(range.clone()).unwrap_or_default();
-                    check_end(entry, text.len() as u64)?;
+                    self.check_end(entry, text.len() as u64)?;
                     let length = text.len() as u64;
                     let inline = Inline { bytes: text.to_vec(), length, compressed: false };
                     Content { inline: Some(inline), extents: Vec::new() }
