@@ -32,6 +32,9 @@ const PART_SIZES: std::ops::RangeInclusive<u64> = 5 << 20..=5 << 30;
 /// line takes long, and dead connections are noticed by the CRT itself (30 s without a byte).
 const PATIENCE: u32 = 10;
 
+/// How long one that is given up at its beginning waits to be told its number, by which it can be aborted.
+const BEGIN_PATIENCE: Duration = Duration::from_secs(10);
+
 /// Parts that may be written before an earlier one is acknowledged: for each CPU as many as it can make while one is
 /// under way, so that memory is at its peak early, and no more than there are connections, with some that wait for one.
 /// The CRT alone would hold twice as many as it has connections, all of them once the server is slower than we are.
@@ -67,6 +70,8 @@ struct State {
     last: Instant,
     /// An error that no further attempt can mend.
     fatal: Option<CrtError>,
+    /// The server has begun the upload, and said so.
+    begun: bool,
     /// Parts the server has acknowledged.
     acknowledged: u64,
     /// Attempts to complete the upload that have ended, in whatever way.
@@ -85,6 +90,12 @@ impl Progress {
 
     fn patient(&self, patience: Duration) -> bool {
         lock(&self.state).patient(patience)
+    }
+
+    /// Waits until the server has begun the upload, or has not within `limit`.
+    fn wait_for_begin(&self, limit: Duration) {
+        let waiting = |state: &mut State| !state.begun && !state.ended;
+        drop(self.changed.wait_timeout_while(lock(&self.state), limit, waiting));
     }
 
     /// Waits until at most `window` of `parts` parts are not acknowledged, or waiting makes no sense any more.
@@ -152,8 +163,15 @@ impl Upload {
                 Some(_) => UploadReviewOutcome::Abort,
             }
         });
-        let state =
-            State { last: Instant::now(), fatal: None, acknowledged: 0, completions: 0, ended: false, upload: None };
+        let state = State {
+            last: Instant::now(),
+            fatal: None,
+            begun: false,
+            acknowledged: 0,
+            completions: 0,
+            ended: false,
+            upload: None,
+        };
         let progress = Arc::new(Progress { state: Mutex::new(state), changed: Condvar::new() });
         let seen = progress.clone();
         let attempt = move |attempt: &RequestMetrics| {
@@ -168,6 +186,7 @@ impl Upload {
                     state.fatal = Some(attempt.error());
                 }
                 match attempt.request_type() {
+                    RequestType::CreateMultipartUpload if !attempt.error().is_err() => state.begun = true,
                     RequestType::UploadPart if !attempt.error().is_err() => {
                         state.acknowledged += 1;
                         debug!(parts = state.acknowledged, "a part is uploaded");
@@ -379,6 +398,8 @@ impl Upload {
 impl Drop for Upload {
     fn drop(&mut self) {
         if !self.ended {
+            // The CRT cancels that request too, and then cannot abort what the server has begun meanwhile.
+            self.progress.wait_for_begin(self.client.stall_timeout().min(BEGIN_PATIENCE));
             self.request.cancel();
             // The result comes when AbortMultipartUpload is answered; without waiting, the parts would
             // stay in the bucket, and be paid for, when the process exits now.

@@ -11,6 +11,7 @@ from s3_http import Answer, Connection, Gone, Request
 
 HTML = b"<!DOCTYPE html><html><body><h1>Sign in to the network</h1></body></html>\n"
 DRIP_SECONDS = 0.05
+LATE_SECONDS = 2
 
 
 def error(status: int, code: str, **headers: str) -> Answer:
@@ -127,6 +128,11 @@ class FaultServer:
             self.answer(request, "")
             connection.reset()
             raise Gone
+        if fault == "late":
+            answer = self.answer(request, "")
+            self.closing.wait(LATE_SECONDS)
+            connection.send(answer)
+            return True
         if fault in ("stall", "silent"):
             if fault == "silent":
                 self.answer(request, "")
