@@ -11,6 +11,7 @@ from btrfs_volume import run
 FIEMAP = 0xC020660B  # _IOWR('f', 11, struct fiemap)
 HEADER, ROW = struct.Struct("=QQIIII"), struct.Struct("=QQQQQIIII")
 BATCH = 128
+MAX_ENCODED = 128 << 10
 SYNC = 0x1
 LAST, ENCODED, INLINE, UNWRITTEN = 0x1, 0x8, 0x200, 0x800
 
@@ -42,11 +43,20 @@ def extents(path: Path | str) -> list[Extent]:
                 if found and e.flags == found[-1].flags == 0 and found[-1].at + found[-1].length == at:
                     found[-1] = Extent(found[-1].at, found[-1].length + length, 0)
                 else:
-                    found.append(e)
+                    found.extend(pieces(e))
             if count == 0 or flags & LAST:
                 return found
     finally:
         os.close(fd)
+
+
+def pieces(e: Extent) -> list[Extent]:
+    """FIEMAP shows two compressed extents as one if they happen to lie as far apart on the disk as in the file (fiemap.c,
+    emit_fiemap_extent). Each has at most 128 KiB of content."""
+    if e.flags != ENCODED:
+        return [e]
+    starts = range(e.at, e.at + e.length, MAX_ENCODED)
+    return [Extent(at, min(MAX_ENCODED, e.at + e.length - at), ENCODED) for at in starts]
 
 
 def stored(tree: Path) -> dict[str, list[Extent]]:

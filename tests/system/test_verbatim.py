@@ -151,16 +151,23 @@ def test_a_restore_has_the_same_extents(options: str, volume: Callable[..., Volu
         run("sync", "-f", tree)
     before, after = stored(source), stored(target)
     assert before.keys() == after.keys()
-    alike = sum(on_disk(before[path]) == on_disk(after[path]) for path in before)
-    encoded = [(path, e) for path in before for e in before[path] if e.flags == ENCODED]
+    # A few files hold something as it was, or were cut elsewhere because memory was short while they were written.
+    whole = [path for path in before if is_whole(before[path])]
+    alike = sum(on_disk(before[path]) == on_disk(after[path]) for path in whole)
+    encoded = [(path, e) for path in whole for e in before[path] if e.flags == ENCODED]
     kept = [(path, e) for path, e in encoded if e in after[path] and same_bytes(source / path, target / path, e.at)]
-    print(f"{share(done)} % taken; {alike} of {len(before)} files have the same extents; with the same bytes:")
-    print(f"{len(kept)} of {len(encoded)} compressed ones, of {sum(e.length for _, e in encoded) / MIB:.0f} MiB")
+    print(
+        f"{share(done)} % taken; {len(before)} files, {len(whole)} of whole frames, {alike} of them have the same extents;"
+    )
+    print(
+        f"with the same bytes: {len(kept)} of {len(encoded)} compressed ones, of {sum(e.length for _, e in encoded) / MIB:.0f} MiB"
+    )
     ours, theirs = compsize(source), compsize(target)
     print(f"compsize, bytes on disk, of content, referred to: source {ours}, restored {theirs}")
     assert len(encoded) > 1000
-    assert len(kept) >= 0.999 * len(encoded)
-    assert alike >= 0.999 * len(before)
+    assert len(kept) == len(encoded)
+    assert len(whole) >= 0.9 * len(before)
+    assert alike == len(whole)
     for one, other in zip(ours["zstd"], theirs["zstd"], strict=True):
         # Some of what the source holds as it was, the archive has compressed. And without compression of its own, a target
         # holds files of up to 2 KiB among its metadata as they are.
@@ -171,6 +178,13 @@ def test_a_restore_has_the_same_extents(options: str, volume: Callable[..., Volu
         burst("restore", "--no-encoded-writes", tmp / "a.zip", target.parent / "plain")
         ordinary = stored(target.parent / "plain")
         assert not any(e in ordinary[path] for path, e in encoded)
+
+
+def is_whole(extents: list[Extent]) -> bool:
+    """Compressed all through, in the pieces in which the archive holds content."""
+    *most, last = extents or [Extent(0, 0, INLINE)]
+    at_multiples = all(e.flags & INLINE or (e.flags == ENCODED and e.at % EXTENT == 0) for e in extents)
+    return at_multiples and all(e.length == EXTENT for e in most) and last.length <= EXTENT
 
 
 def on_disk(extents: list[Extent]) -> list[tuple]:
