@@ -36,6 +36,7 @@ impl Tuned {
                 .map(|c| ("target_gbps", gbps(c.value), c.value.into(), c.origin.to_string(), c.reason.clone())),
         );
         rows.push(row("in_flight", "", &t.in_flight));
+        rows.extend(t.most_in_flight.as_ref().map(|c| row("most_in_flight", "", c)));
         rows.push(row("workers", "", &t.workers));
         rows.push(row("request_size_mib", " MiB", &t.request_size_mib));
         rows.extend(t.memory_mib.as_ref().map(|c| row("memory_mib", " MiB", c)));

@@ -40,6 +40,8 @@ pub struct PipelineOptions {
     pub workers: usize,
     /// Requests in flight, including parts that wait for a worker.
     pub in_flight: usize,
+    /// Up to as many are tried, as long as more of them are much faster. No more than `in_flight`: none are tried.
+    pub most_in_flight: usize,
     /// Parts of one request: 2^k, so that a request is one aligned range of 8 MiB * 2^k.
     pub parts_per_request: u64,
     /// Longest time without any arrival while requests are in flight.
@@ -49,7 +51,13 @@ pub struct PipelineOptions {
 impl Default for PipelineOptions {
     fn default() -> Self {
         let workers = std::thread::available_parallelism().map_or(2, |n| n.get());
-        PipelineOptions { workers, in_flight: 16, parts_per_request: 1, stall_timeout: Duration::from_secs(60) }
+        PipelineOptions {
+            workers,
+            in_flight: 16,
+            most_in_flight: 16,
+            parts_per_request: 1,
+            stall_timeout: Duration::from_secs(60),
+        }
     }
 }
 
@@ -143,7 +151,7 @@ pub fn run<S: Sink>(
     events: &Events,
     stop: &StopFlag,
 ) -> Result<Fetched> {
-    let shared = Shared::new(options.in_flight.max(1));
+    let shared = Shared::new(options);
     let (sender, receiver) = unbounded();
     let begun = Instant::now();
     std::thread::scope(|scope| {
@@ -211,9 +219,9 @@ struct Shared {
 }
 
 impl Shared {
-    fn new(permits: usize) -> Self {
+    fn new(options: &PipelineOptions) -> Self {
         Shared {
-            permits: Arc::new(Permits::new(permits)),
+            permits: Arc::new(Permits::new(options.in_flight.max(1), options.most_in_flight)),
             failure: Mutex::new(None),
             arrivals: Arc::new(Arrivals(Mutex::new(Instant::now()))),
             first_part: AtomicU64::new(0),

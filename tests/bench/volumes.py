@@ -88,6 +88,8 @@ pid {work}/pid;
 error_log {work}/error.log;
 events {{ worker_connections 512; }}
 http {{
+    # Bytes per second of each connection; 0: no limit.
+    limit_rate {rate};
     # Seconds since 1970 at the end of an answer, and which bytes it was about.
     log_format ranges '$msec $http_range';
     access_log {log};
@@ -125,14 +127,20 @@ def wait_for(port: int, server: subprocess.Popen, address: str = "127.0.0.1") ->
 
 @contextmanager
 def nginx(
-    work: Path, objects: Path, address: str = "127.0.0.1", within: tuple[str, ...] = (), log: Path | None = None
+    work: Path,
+    objects: Path,
+    address: str = "127.0.0.1",
+    within: tuple[str, ...] = (),
+    log: Path | None = None,
+    rate: int = 0,
 ) -> Iterator[str]:
-    """Serves a directory on a free port; `within` is a command that runs it in another namespace."""
+    """Serves a directory on a free port; `within` is a command that runs it in another namespace; `rate` is what each
+    connection has at most, in bytes per second."""
     work.mkdir()
     port = free_port()
     configuration = work / "nginx.conf"
     logged = f"{log} ranges" if log else "off"
-    text = CONFIGURATION.format(work=work, objects=objects, address=address, port=port, log=logged)
+    text = CONFIGURATION.format(work=work, objects=objects, address=address, port=port, log=logged, rate=rate)
     configuration.write_text(text)
     command = [*within, "nginx", "-c", configuration, "-e", work / "error.log"]
     server = subprocess.Popen(command, stdin=subprocess.DEVNULL)

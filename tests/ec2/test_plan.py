@@ -63,6 +63,7 @@ def test_a_machine_that_is_no_instance(archive: Path, tmp: Path):
     values = {name: (choice["value"], choice["from"]) for name, choice in found["choices"].items()}
     assert values == {
         "in_flight": (16, "default"),
+        "most_in_flight": (64, "default"),
         "workers": (4, "detected"),
         "request_size_mib": (8, "default"),
         "upload_part_mib": (8, "default"),
@@ -75,7 +76,7 @@ def test_a_machine_that_is_no_instance(archive: Path, tmp: Path):
 def test_an_unknown_type(kind: str, archive: Path, tmp: Path):
     found = plan(archive, instance(tmp, kind))
     assert found["instance"]["type"] == kind and kind in found["notes"][0]
-    assert found["choices"]["in_flight"]["value"] == 16
+    assert found["choices"]["in_flight"]["value"] == 16 and found["choices"]["most_in_flight"]["value"] == 64
     # It has a budget of memory like every instance.
     assert found["choices"]["memory_mib"]["from"] == "detected"
 

@@ -123,12 +123,21 @@ fn a_machine_that_is_no_instance_gets_what_it_always_got() {
     for (cpus, memory) in [(1, 256), (2, 24_000), (64, 512_000)] {
         let tuning = decided(&machine(None, cpus, memory));
         assert_eq!((tuning.in_flight.value, tuning.in_flight.origin), (16, Origin::Default));
+        // The network is measured; no more is tried than half of the memory holds.
+        assert_eq!(tuning.most_in_flight.map(|most| most.value), (memory > 256).then_some(64));
         assert_eq!((tuning.workers.value, tuning.request_size_mib.value), (cpus as u16, 8));
         assert_eq!((tuning.memory_mib, tuning.network, tuning.disk), (None, None, None));
     }
     // Nor an instance that nothing is known of, or that must not be looked at; but memory is bounded where it can be.
     let tuning = decided(&machine(Some("zz9.huge"), 4, 8192));
     assert_eq!((tuning.in_flight.value, tuning.network), (16, None));
+    assert_eq!(tuning.most_in_flight.unwrap().value, 64);
+    let given = Given { memory_mib: Some((300, Origin::Flag)), ..Given::default() };
+    let tuning = decide(&machine(Some("zz9.huge"), 4, 8192), &given).unwrap();
+    assert_eq!(tuning.most_in_flight.unwrap().value, 27);
+    let given = Given { in_flight: Some((4, Origin::Flag)), ..Given::default() };
+    assert_eq!(decide(&machine(Some("zz9.huge"), 4, 8192), &given).unwrap().most_in_flight, None);
+    assert_eq!(decided(&of_type("c7gn.16xlarge")).most_in_flight, None);
     let given = Given { detect: Some((false, Origin::Flag)), ..Given::default() };
     let tuning = decide(&of_type("c7gn.16xlarge"), &given).unwrap();
     assert_eq!((tuning.in_flight.value, tuning.in_flight.origin, tuning.network), (16, Origin::Default, None));
