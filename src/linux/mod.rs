@@ -9,6 +9,7 @@ pub mod holes;
 pub mod lock;
 pub mod mounts;
 pub mod nvme;
+pub mod page_cache;
 pub mod remove;
 pub mod spool;
 

@@ -14,6 +14,7 @@ mod item;
 mod large;
 mod pipeline;
 mod preset;
+mod read_ahead;
 mod record;
 mod selection;
 mod source_file;

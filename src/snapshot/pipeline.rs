@@ -11,6 +11,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use super::budget::Budget;
 use super::item::{Range, Read, Ready, Worker};
 use super::large::{self, Run};
+use super::read_ahead::ReadAhead;
 use super::record::{Record, Source};
 use super::source_file::SourceFile;
 use super::walk::Walked;
@@ -85,8 +86,17 @@ pub fn run(
         }
         drop(queue);
         let worker = Worker::new(sources, options)?;
-        let producer =
-            Producer { worker, jobs, places, budget, seen: HashSet::new(), batch: Vec::new(), batch_bytes: 0 };
+        let read_ahead = ReadAhead::new(options.recompress);
+        let producer = Producer {
+            worker,
+            read_ahead,
+            jobs,
+            places,
+            budget,
+            seen: HashSet::new(),
+            batch: Vec::new(),
+            batch_bytes: 0,
+        };
         spawn(scope, "produce", move || producer.run(walked))?;
         for (cost, result) in &ordered {
             let outcomes = result.recv().map_err(|_| Error::new(Kind::Failure, "a worker thread ended"))??;
@@ -149,6 +159,7 @@ fn stopped() -> Error {
 struct Producer<'a> {
     /// For names and attributes of large files; compresses nothing.
     worker: Worker<'a>,
+    read_ahead: ReadAhead,
     jobs: Sender<Job>,
     places: Sender<Place>,
     budget: &'a Budget,
@@ -212,7 +223,15 @@ impl Producer<'_> {
     fn flush(&mut self) -> Result<()> {
         let batch = std::mem::take(&mut self.batch);
         let cost = std::mem::take(&mut self.batch_bytes) + batch.len() as u64 * ENTRY_COST;
-        if batch.is_empty() { Ok(()) } else { self.send(cost, Work::Batch(batch)) }
+        if batch.is_empty() {
+            return Ok(());
+        }
+        let records = batch.iter().filter_map(|item| match item {
+            Item::Read(record) => Some(record),
+            Item::Link(_) => None,
+        });
+        self.read_ahead.files(records, self.worker.sources);
+        self.send(cost, Work::Batch(batch))
     }
 
     fn large(&mut self, record: &Record, file: SourceFile) -> Result<()> {
@@ -222,6 +241,7 @@ impl Producer<'_> {
         let file = file.clone();
         self.answer(begin)?;
         large::jobs(&file, |runs| {
+            self.read_ahead.runs(&file, &runs);
             let data: u64 = runs.iter().filter(|run| !run.is_hole).map(|run| run.range.end - run.range.start).sum();
             self.send(data + 64 * ENTRY_COST, Work::Range(file.clone(), runs))
         })?;

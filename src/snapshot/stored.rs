@@ -45,10 +45,15 @@ impl StoredFrames {
         StoredFrames { file_systems: HashMap::new(), is_off, extent: vec![0; EXTENT_MAX], decoder: DCtx::create() }
     }
 
+    /// Whether the file may be stored in frames.
+    pub fn can_hold(&mut self, file: &SourceFile) -> bool {
+        let is_btrfs = || retry(|| fstatfs(&file.file)).is_ok_and(|s| s.filesystem_type() == BTRFS_SUPER_MAGIC);
+        !self.is_off && *self.file_systems.entry(file.stat.dev).or_insert_with(is_btrfs)
+    }
+
     /// Where in `range` it is worth to [`take`](Self::take); nowhere if the file system cannot tell.
     pub fn ranges(&mut self, file: &SourceFile, range: Range<u64>) -> Vec<Range<u64>> {
-        let is_btrfs = || retry(|| fstatfs(&file.file)).is_ok_and(|s| s.filesystem_type() == BTRFS_SUPER_MAGIC);
-        if self.is_off || !*self.file_systems.entry(file.stat.dev).or_insert_with(is_btrfs) {
+        if !self.can_hold(file) {
             return Vec::new();
         }
         encoded_extents(file.file.as_fd(), range).unwrap_or_default()
