@@ -346,7 +346,7 @@ impl Upload {
                 let _ = abort_upload(&self.client, &self.name, &self.key, &upload);
             }
             let message = format!(
-                "{}: the answer to the end of the upload is not S3's: the object is probably not there",
+                "{}: the server did not confirm the end of the upload as S3 does: the object is probably not there",
                 self.name
             );
             return Err(Error::new(Kind::Unsupported, message));
@@ -390,7 +390,7 @@ impl Upload {
     }
 
     fn lost(&self) -> Error {
-        let message = format!("{}: the upload ended without a result", self.name);
+        let message = format!("{}: the upload ended without a result (a fault of burst)", self.name);
         Error::new(Kind::Failure, message)
     }
 }

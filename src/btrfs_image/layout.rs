@@ -224,7 +224,8 @@ impl Layout {
     /// kernel would (for tests).
     pub fn new(sizes: &[u64], profiles: Profiles, chunk_max: u64) -> Result<Layout> {
         if let Some(size) = sizes.iter().find(|&&size| size < DEVICE_MIN) {
-            let message = format!("{size} bytes are too few: BTRFS needs at least {} MiB", DEVICE_MIN / MIB);
+            let message =
+                format!("{size} bytes are too few: BTRFS needs at least {} MiB on each device", DEVICE_MIN / MIB);
             return Err(Error::new(Kind::NoSpace, message));
         }
         let devices: Vec<Device> =

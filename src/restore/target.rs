@@ -233,7 +233,11 @@ fn unfinished(path: &Path, root: Beneath, wanted: &Wanted<'_>, found: Found, sta
         (JournalFound::Absent, _) => " that has no journal (from standard input?)".into(),
     };
     if found.other.is_some() {
-        let message = format!("the target {shown} holds an unfinished restore{why}: --restart begins anew");
+        let anew = match held_others {
+            true => "--restart --into-existing begins anew, and keeps what else is there",
+            false => "--restart empties it and begins anew",
+        };
+        let message = format!("the target {shown} holds an unfinished restore{why}: {anew}");
         return Err(Error::new(Kind::TargetInUse, message));
     }
     // Broken off before anything was created.
@@ -286,7 +290,7 @@ impl Opened<'_> {
             let _ = attributes::remove_xattr(root.as_fd(), DEFAULT_ACL.as_bytes());
         }
         let failed = |what: &str, e| Error::io(format!("{what} {}", path.display()), e);
-        let mode = retry(|| nix::sys::stat::fstat(&root)).map_err(|e| failed("stat", e.into()))?.st_mode;
+        let mode = retry(|| nix::sys::stat::fstat(&root)).map_err(|e| failed("look at", e.into()))?.st_mode;
         let has_default_acl = attributes::list_xattrs(root.as_fd())
             .map_err(|e| failed("read the extended attributes of", e))?
             .iter()

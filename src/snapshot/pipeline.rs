@@ -89,7 +89,8 @@ pub fn run(
             Producer { worker, jobs, places, budget, seen: HashSet::new(), batch: Vec::new(), batch_bytes: 0 };
         spawn(scope, "produce", move || producer.run(walked))?;
         for (cost, result) in &ordered {
-            let outcomes = result.recv().map_err(|_| Error::new(Kind::Failure, "a worker thread ended"))??;
+            let outcomes =
+                result.recv().map_err(|_| Error::new(Kind::Failure, "a worker thread ended (a fault of burst)"))??;
             for outcome in outcomes {
                 put(outcome)?;
             }

@@ -124,7 +124,8 @@ pub fn image(
     };
     let placed = |layout| Mutex::new(Placed { layout, runs: Vec::new(), data: Vec::new(), sums: Vec::new() });
     let layout = Layout::new(&disks.sizes(), profiles, options.chunk_max);
-    let made = match layout.map_err(|e| e.context(disks.names())) {
+    let too_small = "choose a larger device (or --size)";
+    let made = match layout.map_err(|e| e.context(disks.names()).with_hint(too_small)) {
         Err(e) => (Err(e), disks),
         Ok(layout) => {
             let volume = Volume { placed: placed(layout), disks };
@@ -151,6 +152,10 @@ fn fill(
     volume.disks.wipe(options.force, identity.nodes.fsid)?;
     let sink = ImageSink::new(archive, volume, identity, root, stop);
     let in_device = |e: Error| match e.kind() {
+        // Not the file system that is made, but what it is written to.
+        Kind::NoSpace if std::error::Error::source(&e).is_some() => e.with_hint(
+            "make room where the image or the device takes its blocks from, then run the same command again",
+        ),
         Kind::NoSpace => e.context(volume.disks.names()).with_hint(
             "choose a larger device (or --size), or several; --metadata single takes half of the metadata's room",
         ),
