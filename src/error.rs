@@ -93,7 +93,7 @@ impl Kind {
                 Some("check s3:GetObject (and kms:Decrypt) of the role in use, and whether this must run as root")
             }
             Kind::ObjectChanged => {
-                Some("run it again, a restore with --restart; ?versionId= names a version of the object that stays")
+                Some("run it again, a restore into a directory with --restart; ?versionId= names a version that stays")
             }
             Kind::Corrupt => Some("`burst verify` checks all of the archive; restore another version or make it anew"),
             Kind::UnsafeEntry => Some("do not trust the archive; ask who made it"),

@@ -34,7 +34,7 @@ impl Failure {
         let find = |name| headers.and_then(|h| header(h, name));
         Failure {
             code: result.crt_error.raw_error(),
-            text: result.crt_error.to_string(),
+            text: words(&result.crt_error.to_string()),
             status: result.response_status,
             region: find("x-amz-bucket-region"),
             content_range: find("Content-Range"),
@@ -46,7 +46,7 @@ impl Failure {
     pub fn of_attempt(error: CrtError) -> Failure {
         Failure {
             code: error.raw_error(),
-            text: error.to_string(),
+            text: words(&error.to_string()),
             status: 0,
             body: String::new(),
             region: None,
@@ -276,6 +276,13 @@ fn precondition(doing: Doing) -> (Kind, String) {
     }
 }
 
+/// What the CRT says ("CRT error 1047: aws-c-io: AWS_IO_SOCKET_CONNECTION_REFUSED, socket connection refused.") from the
+/// error's name on, which can be searched for.
+fn words(text: &str) -> String {
+    let named = text.find("AWS_").map_or(text, |at| &text[at..]);
+    named.trim_end_matches('.').replacen(", ", ": ", 1)
+}
+
 /// The text of the first `<name>` element. S3's error documents are flat, so this is all it takes.
 fn element<'a>(xml: &'a str, name: &str) -> Option<&'a str> {
     let (_, rest) = xml.split_once(&format!("<{name}>"))?;
@@ -318,6 +325,13 @@ mod tests {
         assert!(error.to_string().contains("eu-west-9"), "{error}");
         let error = failure(invalid, 412, "").into_error("s3://b/k", "host", Doing::Write);
         assert_eq!(error.kind(), Kind::TargetInUse);
+    }
+
+    #[test]
+    fn says_what_can_be_searched_for() {
+        let text = "CRT error 1047: aws-c-io: AWS_IO_SOCKET_CONNECTION_REFUSED, socket connection refused.";
+        assert_eq!(words(text), "AWS_IO_SOCKET_CONNECTION_REFUSED: socket connection refused");
+        assert_eq!(words("another one"), "another one");
     }
 
     #[test]

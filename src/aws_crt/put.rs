@@ -331,7 +331,8 @@ impl Upload {
         let mismatch = lock(&self.sent).mismatch.take();
         if let Some(what) = mismatch {
             let message = format!("{}: the upload was abandoned: {what}", self.name);
-            return Err(Error::new(Kind::Failure, message));
+            return Err(Error::new(Kind::Failure, message)
+                .with_hint("run it again; if it comes again, test the memory of this machine"));
         }
         if !matches!(result, Ok(true)) && self.is_complete_despite(result.as_ref().err()) {
             return Ok(());

@@ -192,6 +192,14 @@ fn untouched(path: &Path, root: Beneath, wanted: &Wanted<'_>, found: Found) -> R
     Opened { path, root, wanted, state, lock, held_others: found.other.is_some() }.begin()
 }
 
+/// How messages say to begin anew, and what becomes of what is there.
+pub(super) fn anew(held_others: bool) -> &'static str {
+    match held_others {
+        true => "--restart --into-existing begins anew, and keeps what else is there",
+        false => "--restart empties the target and begins anew",
+    }
+}
+
 /// A target with a state directory: a restore runs there, or was broken off.
 fn unfinished(path: &Path, root: Beneath, wanted: &Wanted<'_>, found: Found, state: State) -> Result<Option<Target>> {
     let shown = path.display();
@@ -233,11 +241,7 @@ fn unfinished(path: &Path, root: Beneath, wanted: &Wanted<'_>, found: Found, sta
         (JournalFound::Absent, _) => " that has no journal (from standard input?)".into(),
     };
     if found.other.is_some() {
-        let anew = match held_others {
-            true => "--restart --into-existing begins anew, and keeps what else is there",
-            false => "--restart empties it and begins anew",
-        };
-        let message = format!("the target {shown} holds an unfinished restore{why}: {anew}");
+        let message = format!("the target {shown} holds an unfinished restore{why}: {}", anew(held_others));
         return Err(Error::new(Kind::TargetInUse, message));
     }
     // Broken off before anything was created.

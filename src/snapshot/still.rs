@@ -105,11 +105,11 @@ impl Still {
             Err(error) if self.freezer.is_some() && source.is_given => {
                 return Err(error
                     .context(source.shown.display())
-                    .with_hint("without --freeze it is archived as it is"));
+                    .with_hint("without --freeze it is archived while it is in use"));
             }
             Err(error) if self.mode == Consistent::Require => {
                 let error = error.context(format!("{}: no subvolume snapshot", source.shown.display()));
-                return Err(error.with_hint("with --consistent auto it is archived as it is"));
+                return Err(error.with_hint("with --consistent auto it is archived while it is in use"));
             }
             Err(error) => self.stillness.live.push((source.shown.clone(), error.to_string())),
         }

@@ -111,6 +111,7 @@ impl Tagged<'_> {
 fn absent(missing: &str, wait: Duration, present: &[Disk]) -> Error {
     let there = match present {
         [] => "there is no disk at all".to_owned(),
+        [one] => format!("there is only {one}"),
         some => format!("there are {}", some.iter().map(Disk::to_string).collect::<Vec<_>>().join(", ")),
     };
     match wait.as_secs() {

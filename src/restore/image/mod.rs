@@ -124,8 +124,7 @@ pub fn image(
     };
     let placed = |layout| Mutex::new(Placed { layout, runs: Vec::new(), data: Vec::new(), sums: Vec::new() });
     let layout = Layout::new(&disks.sizes(), profiles, options.chunk_max);
-    let too_small = "choose a larger device (or --size)";
-    let made = match layout.map_err(|e| e.context(disks.names()).with_hint(too_small)) {
+    let made = match layout.map_err(|e| e.context(disks.names())) {
         Err(e) => (Err(e), disks),
         Ok(layout) => {
             let volume = Volume { placed: placed(layout), disks };
