@@ -119,7 +119,7 @@ impl State {
             return Ok(());
         }
         let message = format!(
-            "the unfinished restore in {} is of user {}: only that user can continue it; or choose another target",
+            "{} belongs to user {}: only that user can continue the restore there; or choose another target",
             self.path.display(),
             self.owner
         );
