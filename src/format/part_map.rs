@@ -30,7 +30,7 @@ impl fmt::Display for CleanPoint {
 }
 
 /// In words, what begins at a clean point: its kind, the entry, and the offset in that entry's content.
-pub fn shown((kind, ordinal, content_offset): (CleanPoint, u64, u64)) -> String {
+pub(crate) fn shown((kind, ordinal, content_offset): (CleanPoint, u64, u64)) -> String {
     match kind {
         CleanPoint::LocalHeader => format!("{kind} of entry {ordinal}"),
         _ => format!("{kind} of entry {ordinal}, at content offset {content_offset}"),
