@@ -92,7 +92,9 @@ impl Kind {
             Kind::Denied => {
                 Some("check s3:GetObject (and kms:Decrypt) of the role in use, and whether this must run as root")
             }
-            Kind::ObjectChanged => Some("run it again; name a version (?versionId=) to read one that stays"),
+            Kind::ObjectChanged => {
+                Some("run it again, a restore into a directory with --restart; ?versionId= names a version that stays")
+            }
             Kind::Corrupt => Some("`burst verify` checks all of the archive; restore another version or make it anew"),
             Kind::UnsafeEntry => Some("do not trust the archive; ask who made it"),
             Kind::NoSpace => Some("make room and run the same command again: a restore continues"),

@@ -117,15 +117,21 @@ impl Job {
 
     fn check(&self) -> Result<()> {
         if self.version != VERSION {
-            return Err(key("version", format!("{}, and this program knows {VERSION} only", self.version)));
+            return Err(key("version", format!("must be {VERSION}, and is {}", self.version)));
         }
         let simple = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
         if !(1..=64).contains(&self.name.len()) || !self.name.bytes().all(simple) || self.name.starts_with('.') {
-            return Err(key("name", "1 to 64 letters, digits, '-', '_' and '.', and no '.' at the start"));
+            return Err(key(
+                "name",
+                format!(
+                    "must be 1 to 64 letters, digits, '-', '_' and '.', with no '.' at the start, and is {:?}",
+                    self.name
+                ),
+            ));
         }
         match Location::parse(self.source.as_ref()).map_err(|e| key("source", e))? {
             Location::File(path) if !path.is_absolute() => {
-                return Err(key("source", "s3://bucket/key or an absolute path: a job runs anywhere"));
+                return Err(key("source", "must be s3://bucket/key or an absolute path: a job runs in any directory"));
             }
             Location::Stdio => return Err(key("source", "a job cannot read standard input")),
             _ => {}
@@ -136,10 +142,10 @@ impl Job {
             check_label(label).map_err(|e| key("label", e))?;
         }
         if self.wait_seconds.is_some_and(|seconds| seconds > 7 * 24 * 3600) {
-            return Err(key("wait_seconds", "at most 604800, a week"));
+            return Err(key("wait_seconds", "must be at most 604800, a week"));
         }
         if self.mount_options.as_ref().is_some_and(|o| o.chars().any(|c| c.is_control() || c.is_whitespace())) {
-            return Err(key("mount_options", "a list with commas, without spaces, as mount -o takes it"));
+            return Err(key("mount_options", "must be a list with commas, without spaces, as mount -o takes it"));
         }
         self.check_options()
     }
@@ -148,7 +154,10 @@ impl Job {
         if let Some(device) = &self.device {
             Selector::parse(device).map_err(|e| key("device", e))?;
             if self.sink == Some(Sink::Device) && !self.options.paths.is_empty() {
-                return Err(key("options.paths", "sink \"device\" writes whole archives only"));
+                return Err(key(
+                    "options.paths",
+                    "must be left out with sink \"device\", which writes whole archives only",
+                ));
             }
             return Ok(());
         }
@@ -159,7 +168,7 @@ impl Job {
             ("sink", self.sink == Some(Sink::Device)),
         ];
         match needs.into_iter().find(|(_, given)| *given) {
-            Some((name, _)) => Err(key(name, "goes with \"device\", which is missing")),
+            Some((name, _)) => Err(key(name, "must be left out without \"device\"")),
             None => Ok(()),
         }
     }
@@ -169,26 +178,26 @@ impl Job {
         let texts = [("region", &o.region), ("endpoint_url", &o.endpoint_url), ("profile", &o.profile)];
         for (name, text) in texts {
             if text.as_ref().is_some_and(|text| text.is_empty() || text.chars().any(char::is_control)) {
-                return Err(key(&format!("options.{name}"), "must not be empty"));
+                return Err(key(&format!("options.{name}"), "must not be empty, nor hold control characters"));
             }
         }
         if o.in_flight.is_some_and(|n| !(1..=4096).contains(&n)) {
-            return Err(key("options.in_flight", "1 to 4096"));
+            return Err(key("options.in_flight", "must be 1 to 4096"));
         }
         if o.memory_mib == Some(0) {
-            return Err(key("options.memory_mib", "at least 1"));
+            return Err(key("options.memory_mib", "must be at least 1"));
         }
         if o.start_jitter_seconds.is_some_and(|seconds| seconds > 24 * 3600) {
-            return Err(key("options.start_jitter_seconds", "at most 86400, a day"));
+            return Err(key("options.start_jitter_seconds", "must be at most 86400, a day"));
         }
         if o.profile.is_some() && o.no_sign_request {
-            return Err(key("options.no_sign_request", "does not go with options.profile"));
+            return Err(key("options.no_sign_request", "must be left out with options.profile"));
         }
         if o.paths.iter().any(String::is_empty) {
-            return Err(key("options.paths", "a path must not be empty"));
+            return Err(key("options.paths", "must not hold an empty path"));
         }
         if o.ca_bundle.as_ref().is_some_and(|file| !file.is_absolute()) {
-            return Err(key("options.ca_bundle", "an absolute path"));
+            return Err(key("options.ca_bundle", "must be an absolute path"));
         }
         Ok(())
     }
@@ -234,16 +243,17 @@ impl Job {
 fn check_path(path: &Path) -> Result<()> {
     let normal = path.components().all(|part| matches!(part, Component::RootDir | Component::Normal(_)));
     if !path.is_absolute() || !normal || path.parent().is_none() {
-        return Err(key("path", "an absolute path without \"..\", and not the root directory"));
+        return Err(key("path", "must be an absolute path without \"..\", and not the root directory"));
     }
     if path.to_string_lossy().contains('\0') {
-        return Err(key("path", "must not hold a NUL"));
+        return Err(key("path", "must not hold a NUL character"));
     }
     Ok(())
 }
 
 fn wrong(message: impl Into<String>) -> Error {
-    Error::new(Kind::Usage, message).with_hint("spec/job.md describes the keys of a job")
+    Error::new(Kind::Usage, message)
+        .with_hint("spec/job.md, in packages below /usr/share/doc/burst, describes the keys of a job")
 }
 
 fn key(name: &str, why: impl std::fmt::Display) -> Error {

@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use nix::sys::signal::Signal;
+
 use crate::error::{Error, Kind, Result};
 
 /// Set to a signal's number, or to [`TIME_IS_OVER`], to make a run stop at the next opportunity; 0 = go on.
@@ -15,6 +17,9 @@ pub fn check_stop(stop: &StopFlag) -> Result<()> {
     match stop.load(Ordering::Relaxed) {
         0 => Ok(()),
         TIME_IS_OVER => Err(Error::new(Kind::Deadline, "the time allowed for the whole run (--deadline) is over")),
-        signal => Err(Error::new(Kind::Interrupted(signal as i32), format!("stopped by signal {signal}"))),
+        signal => {
+            let name = Signal::try_from(signal as i32).map_or("a signal", Signal::as_str);
+            Err(Error::new(Kind::Interrupted(signal as i32), format!("stopped by {name} (signal {signal})")))
+        }
     }
 }

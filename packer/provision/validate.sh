@@ -14,7 +14,10 @@ leave() {
 trap leave EXIT
 
 burst --version | tee "$work/version"
-grep -qwF "$BURST_VERSION" "$work/version"
+if ! grep -qwF "$BURST_VERSION" "$work/version"; then
+    echo "The package is not of burst_version $BURST_VERSION: give the version that is installed, or another package." >&2
+    exit 1
+fi
 
 echo "A file system"
 truncate -s 512M "$work/disk"

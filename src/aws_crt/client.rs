@@ -127,7 +127,7 @@ impl Client {
         // S3 alone wants the path encoded once in the signature.
         let sig_v4 = Some(SigningAlgorithm::SigV4);
         config.signing_config(init_signing_config(region, provider, sig_v4, None, Some(false)));
-        let s3 = CrtClient::new(&allocator, config).map_err(broken("the S3 client"))?;
+        let s3 = CrtClient::new(&allocator, config).map_err(broken("the client"))?;
 
         let mut headers = Vec::new();
         if options.request_payer {
@@ -471,8 +471,12 @@ fn credentials(
         ),
     };
     provider.map_err(|e| {
-        let message = format!("no credentials: {e} ({:?})", options.credentials);
-        Error::new(Kind::Denied, message)
+        let what = match &options.credentials {
+            Credentials::Profile(name) => format!("the credentials of the profile {name}"),
+            _ => "the AWS credentials".to_owned(),
+        };
+        Error::new(Kind::Denied, format!("{what} cannot be used: {e}"))
+            .with_hint("check ~/.aws/config and ~/.aws/credentials, or give the instance a role")
     })
 }
 
@@ -507,9 +511,10 @@ fn interface_exists(name: &str) -> Result<()> {
     if unsafe { nix::libc::if_nametoindex(text.as_ptr()) } != 0 {
         return Ok(());
     }
-    Err(Error::new(Kind::NotFound, format!("there is no network interface {name:?} (--network-interface)")))
+    Err(Error::new(Kind::NotFound, format!("there is no network interface {name:?} (--network-interface)"))
+        .with_hint("`ip link` lists them"))
 }
 
 fn start_failed(what: &str, error: CrtError) -> Error {
-    Error::new(Kind::Failure, format!("cannot start {what}: {error}"))
+    Error::new(Kind::Failure, format!("cannot start {what} for S3: {error}"))
 }

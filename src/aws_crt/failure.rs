@@ -34,7 +34,7 @@ impl Failure {
         let find = |name| headers.and_then(|h| header(h, name));
         Failure {
             code: result.crt_error.raw_error(),
-            text: result.crt_error.to_string(),
+            text: words(&result.crt_error.to_string()),
             status: result.response_status,
             region: find("x-amz-bucket-region"),
             content_range: find("Content-Range"),
@@ -46,7 +46,7 @@ impl Failure {
     pub fn of_attempt(error: CrtError) -> Failure {
         Failure {
             code: error.raw_error(),
-            text: error.to_string(),
+            text: words(&error.to_string()),
             status: 0,
             body: String::new(),
             region: None,
@@ -57,13 +57,60 @@ impl Failure {
     /// `name` is the object, `host` the endpoint.
     pub fn into_error(self, name: &str, host: &str, doing: Doing) -> Error {
         let (kind, what) = self.meaning(host, doing);
+        let hint = self.hint(kind, doing);
         let detail = match (element(&self.body, "Code"), element(&self.body, "Message")) {
             (Some(code), Some(message)) => format!("{code}: {message}"),
             (Some(code), None) => code.to_owned(),
             _ if self.status != 0 => format!("HTTP {}", self.status),
             _ => self.text,
         };
-        Error::new(kind, format!("{name}: {what} ({detail})"))
+        let error = Error::new(kind, format!("{name}: {what} ({detail})"));
+        match hint {
+            Some(hint) => error.with_hint(hint),
+            None => error,
+        }
+    }
+
+    /// What to try, where more is known than the kind.
+    fn hint(&self, kind: Kind, doing: Doing) -> Option<&'static str> {
+        let of_s3 = element(&self.body, "Code").unwrap_or_default();
+        let no_answer = self.status == 0 && of_s3.is_empty();
+        Some(match (kind, of_s3, doing) {
+            (Kind::Denied, "RequestTimeTooSkewed", _) => SET_THE_CLOCK,
+            (Kind::Denied, ..) if self.code == s3::AWS_ERROR_S3_REQUEST_TIME_TOO_SKEWED as i32 => SET_THE_CLOCK,
+            (Kind::Denied, "InvalidObjectState", _) => {
+                "`aws s3api restore-object` brings it back, which takes minutes to hours; then run it again"
+            }
+            (Kind::Denied, code, _) if BAD_CREDENTIALS.contains(&code) => {
+                "renew the credentials, or take the old ones out of the environment and ~/.aws"
+            }
+            (Kind::Denied, ..) if no_answer => {
+                "give the instance a role, or set AWS_PROFILE or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; a public \
+                 bucket needs --no-sign-request"
+            }
+            (Kind::Denied, _, Doing::Read) => {
+                "check s3:GetObject (and kms:Decrypt) of the role in use; without s3:ListBucket a missing object is \
+                 denied, too"
+            }
+            (Kind::Denied, _, Doing::Write) => {
+                "check s3:PutObject (with tags s3:PutObjectTagging, with a key of KMS kms:GenerateDataKey and \
+                 kms:Decrypt) of the role in use"
+            }
+            (Kind::Usage, ..) if no_answer => "see ~/.aws/config and ~/.aws/credentials, or what AWS_CONFIG_FILE names",
+            (Kind::Usage, ..) => "--region, AWS_REGION or the profile sets the region",
+            (Kind::Unavailable, ..) if no_answer && is_tls(self.code) => {
+                "check the endpoint (http or https) and the clock; --ca-bundle or AWS_CA_BUNDLE names a file of \
+                 certificate authorities"
+            }
+            (Kind::Unavailable, ..) if self.status >= 500 || self.code == s3::AWS_ERROR_S3_SLOW_DOWN as i32 => {
+                "wait until the server is less busy or well again, then run the same command again: a restore continues"
+            }
+            (Kind::Corrupt, ..) => {
+                "run the same command again; if it comes again, the object or the network is damaged"
+            }
+            (Kind::NoSpace, ..) => "make room on the server, or choose another destination",
+            _ => return None,
+        })
     }
 
     fn meaning(&self, host: &str, doing: Doing) -> (Kind, String) {
@@ -109,17 +156,12 @@ impl Failure {
             "NoSuchBucket" => (Kind::NotFound, "the bucket does not exist".into()),
             "NoSuchVersion" => (Kind::NotFound, "the object has no such version".into()),
             "AccessDenied" | "AllAccessDisabled" | "AccountProblem" => (Kind::Denied, "access denied".into()),
-            "InvalidAccessKeyId"
-            | "SignatureDoesNotMatch"
-            | "ExpiredToken"
-            | "InvalidToken"
-            | "TokenRefreshRequired" => (Kind::Denied, "the credentials were refused".into()),
+            code if BAD_CREDENTIALS.contains(&code) => (Kind::Denied, "the credentials were refused".into()),
             "RequestTimeTooSkewed" => clock(),
             "PreconditionFailed" | "ConditionalRequestConflict" => precondition(doing),
-            "InvalidObjectState" => (
-                Kind::Denied,
-                "the object is in an archived storage class (GLACIER or DEEP_ARCHIVE): restore it first".into(),
-            ),
+            "InvalidObjectState" => {
+                (Kind::Denied, "the object is in an archived storage class (GLACIER or DEEP_ARCHIVE)".into())
+            }
             "PermanentRedirect"
             | "TemporaryRedirect"
             | "AuthorizationHeaderMalformed"
@@ -140,7 +182,10 @@ impl Failure {
         Some(match self.status {
             301 | 307 | 308 => self.wrong_region(),
             401 | 403 => (Kind::Denied, "access denied".into()),
-            404 => (Kind::NotFound, "not found".into()),
+            404 => match doing {
+                Doing::Read => (Kind::NotFound, "the object or its bucket does not exist".into()),
+                Doing::Write => (Kind::NotFound, "the bucket, or the upload that was begun, does not exist".into()),
+            },
             405 => (Kind::NotFound, "this version is a delete marker, not an object".into()),
             409 | 412 => precondition(doing),
             416 if doing == Doing::Read => changed(),
@@ -162,10 +207,7 @@ impl Failure {
         let dns = [io::AWS_IO_DNS_QUERY_FAILED, io::AWS_IO_DNS_INVALID_NAME, io::AWS_IO_DNS_NO_ADDRESS_FOR_HOST];
         let is = |code: io| self.code == code as i32;
         if is_tls(self.code) {
-            let what = format!(
-                "no TLS connection to {host}: is its certificate signed by a known authority? \
-                 (AWS_CA_BUNDLE names a file of others)"
-            );
+            let what = format!("no TLS connection to {host}, whose certificate may be of no known authority");
             return (Kind::Unavailable, what);
         }
         if dns.into_iter().any(is) {
@@ -207,8 +249,14 @@ pub(super) fn is_tls(code: i32) -> bool {
     tls.into_iter().any(|known| code == known as i32)
 }
 
+const SET_THE_CLOCK: &str = "set the clock (`timedatectl`, `chronyc tracking`), then run the same command again";
+
+/// What S3 says of credentials that are wrong or too old.
+const BAD_CREDENTIALS: [&str; 5] =
+    ["InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken", "TokenRefreshRequired"];
+
 fn changed() -> (Kind, String) {
-    let what = "the object was replaced while it was read: start again";
+    let what = "the object was replaced while it was read";
     (Kind::ObjectChanged, what.into())
 }
 
@@ -226,6 +274,13 @@ fn precondition(doing: Doing) -> (Kind, String) {
             (Kind::TargetInUse, what.into())
         }
     }
+}
+
+/// What the CRT says ("CRT error 1047: aws-c-io: AWS_IO_SOCKET_CONNECTION_REFUSED, socket connection refused.") from the
+/// error's name on, which can be searched for.
+fn words(text: &str) -> String {
+    let named = text.find("AWS_").map_or(text, |at| &text[at..]);
+    named.trim_end_matches('.').replacen(", ", ": ", 1)
 }
 
 /// The text of the first `<name>` element. S3's error documents are flat, so this is all it takes.
@@ -270,5 +325,30 @@ mod tests {
         assert!(error.to_string().contains("eu-west-9"), "{error}");
         let error = failure(invalid, 412, "").into_error("s3://b/k", "host", Doing::Write);
         assert_eq!(error.kind(), Kind::TargetInUse);
+    }
+
+    #[test]
+    fn says_what_can_be_searched_for() {
+        let text = "CRT error 1047: aws-c-io: AWS_IO_SOCKET_CONNECTION_REFUSED, socket connection refused.";
+        assert_eq!(words(text), "AWS_IO_SOCKET_CONNECTION_REFUSED: socket connection refused");
+        assert_eq!(words("another one"), "another one");
+    }
+
+    #[test]
+    fn hints_at_what_was_done() {
+        let hint = |code, status, body, doing| {
+            failure(code, status, body).into_error("s3://b/k", "host", doing).hint().unwrap_or_default()
+        };
+        let invalid = s3::AWS_ERROR_S3_INVALID_RESPONSE_STATUS as i32;
+        assert!(hint(invalid, 403, "", Doing::Read).contains("s3:GetObject"));
+        assert!(hint(invalid, 403, "", Doing::Write).contains("s3:PutObject"));
+        assert!(hint(invalid, 403, "<Code>InvalidObjectState</Code>", Doing::Read).contains("restore-object"));
+        assert!(hint(invalid, 403, "<Code>RequestTimeTooSkewed</Code>", Doing::Read).contains("clock"));
+        assert!(hint(invalid, 400, "<Code>ExpiredToken</Code>", Doing::Read).contains("renew"));
+        assert!(hint(6 * PACKAGE + 9, 0, "", Doing::Read).contains("AWS_PROFILE"));
+        assert!(hint(invalid, 301, "", Doing::Read).contains("--region"));
+        assert!(hint(invalid, 503, "<Code>SlowDown</Code>", Doing::Read).contains("busy"));
+        assert!(hint(io::AWS_IO_TLS_ERROR_NEGOTIATION_FAILURE as i32, 0, "", Doing::Read).contains("--ca-bundle"));
+        assert!(hint(io::AWS_IO_SOCKET_CONNECTION_REFUSED as i32, 0, "", Doing::Read).contains("endpoint"));
     }
 }

@@ -70,7 +70,7 @@ pub fn open(client: &Arc<Client>, name: &str, key: &str, version: Option<&str>) 
         }
         206 => {
             let (range, total) =
-                header.as_deref().and_then(content_range).ok_or_else(|| odd("sent no usable Content-Range"))?;
+                header.as_deref().and_then(content_range).ok_or_else(|| odd("sent no usable Content-Range header"))?;
             let whole = range.end == total && range.end.checked_sub(range.start) == Some(held);
             if !whole || held != total.min(TAIL_BYTES) {
                 return open_with_head(client, object, name, key, version);
@@ -274,8 +274,9 @@ fn check(mut reply: Reply, object: &Object, range: &Range<u64>) -> Result<Bytes>
         }
         // The CRT drops the header when the range is the whole object.
         None if *range == (0..object.len) => {}
-        other => {
-            let what = format!("the server sent another range ({other:?})");
+        _ => {
+            let got = reply.header("Content-Range").unwrap_or_else(|| "no Content-Range header".into());
+            let what = format!("the server sent another range than was asked for ({got})");
             return wrong(Kind::Unsupported, what);
         }
     }
@@ -285,7 +286,7 @@ fn check(mut reply: Reply, object: &Object, range: &Range<u64>) -> Result<Bytes>
     };
     let got = piece.as_ref().len() as u64;
     if got != range.end - range.start {
-        return wrong(Kind::Unavailable, format!("{got} bytes arrived"));
+        return wrong(Kind::Unavailable, format!("only {got} bytes arrived"));
     }
     Ok(Box::new(piece))
 }

@@ -331,7 +331,8 @@ impl Upload {
         let mismatch = lock(&self.sent).mismatch.take();
         if let Some(what) = mismatch {
             let message = format!("{}: the upload was abandoned: {what}", self.name);
-            return Err(Error::new(Kind::Failure, message));
+            return Err(Error::new(Kind::Failure, message)
+                .with_hint("run it again; if it comes again, test the memory of this machine"));
         }
         if !matches!(result, Ok(true)) && self.is_complete_despite(result.as_ref().err()) {
             return Ok(());
@@ -346,7 +347,7 @@ impl Upload {
                 let _ = abort_upload(&self.client, &self.name, &self.key, &upload);
             }
             let message = format!(
-                "{}: the answer to the end of the upload is not S3's: the object is probably not there",
+                "{}: the server did not confirm the end of the upload as S3 does: the object is probably not there",
                 self.name
             );
             return Err(Error::new(Kind::Unsupported, message));
@@ -390,7 +391,7 @@ impl Upload {
     }
 
     fn lost(&self) -> Error {
-        let message = format!("{}: the upload ended without a result", self.name);
+        let message = format!("{}: the upload ended without a result (a fault of burst)", self.name);
         Error::new(Kind::Failure, message)
     }
 }

@@ -104,7 +104,9 @@ pub fn check_xattrs(inode: &Inode) -> Result<(), Unfit> {
     }
     hashes.sort_unstable();
     match collision_too_large(&hashes) {
-        true => Err("names of extended attributes collide".into()),
+        true => {
+            Err("BTRFS cannot hold its extended attributes together: too many of their names have the same hash".into())
+        }
         false => Ok(()),
     }
 }

@@ -224,8 +224,9 @@ impl Layout {
     /// kernel would (for tests).
     pub fn new(sizes: &[u64], profiles: Profiles, chunk_max: u64) -> Result<Layout> {
         if let Some(size) = sizes.iter().find(|&&size| size < DEVICE_MIN) {
-            let message = format!("{size} bytes are too few: BTRFS needs at least {} MiB", DEVICE_MIN / MIB);
-            return Err(Error::new(Kind::NoSpace, message));
+            let message =
+                format!("{size} bytes are too few: BTRFS needs at least {} MiB on each device", DEVICE_MIN / MIB);
+            return Err(Error::new(Kind::NoSpace, message).with_hint("choose a larger device (or --size)"));
         }
         let devices: Vec<Device> =
             sizes.iter().map(|size| size / SECTOR * SECTOR).map(|size| Device { size, unused: unused(size) }).collect();
@@ -278,7 +279,7 @@ impl Layout {
     pub fn take_system_nodes(&mut self, count: u64) -> Result<Space> {
         let want = count * NODE as u64;
         if room(&self.chunks, 0) < want {
-            return Err(Error::new(Kind::NoSpace, format!("{count} blocks do not fit the system chunk")));
+            return Err(Error::new(Kind::NoSpace, format!("its system chunk has no room for {count} more blocks")));
         }
         self.take(0, want)
     }

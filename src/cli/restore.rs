@@ -107,9 +107,12 @@ pub struct RestoreArgs {
 pub fn arguments(arguments: Vec<OsString>) -> Result<RestoreArgs> {
     let command = RestoreArgs::augment_args(clap::Command::new("restore").no_binary_name(true));
     let matches = command.try_get_matches_from(arguments);
-    matches
-        .and_then(|matches| RestoreArgs::from_arg_matches(&matches))
-        .map_err(|e| Error::new(Kind::Usage, e.kind().to_string()).with_source(e))
+    matches.and_then(|matches| RestoreArgs::from_arg_matches(&matches)).map_err(|e| {
+        // Its other lines are about a command line, which nobody wrote here.
+        let text = e.to_string();
+        let first = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
+        Error::new(Kind::Usage, first).with_source(e)
+    })
 }
 
 pub fn run(args: RestoreArgs) -> Result<()> {

@@ -84,10 +84,13 @@ fn carry_out(args: &RunArgs) -> Result<Value> {
     if report.is_none() && !is_complete(&job.path, &job.source)? {
         if job.sink == Some(Sink::Device) {
             let message = format!(
-                "{} is a volume without a complete restore: --wipe its disk with `burst volume prepare`, or use sink \"mount\"",
-                job.path.display()
+                "{} is a volume without a complete restore of {}, and sink \"device\" fills blank disks only",
+                job.path.display(),
+                job.source
             );
-            return Err(Error::new(Kind::Incomplete, message));
+            return Err(Error::new(Kind::Incomplete, message).with_hint(
+                "look at what is there; then use sink \"mount\", which keeps it, or `burst volume prepare --wipe`, which does not",
+            ));
         }
         make_parents(&job.path)?;
         check_stop(&stop)?;

@@ -54,7 +54,7 @@ pub fn size(text: &str) -> Result<u64, String> {
         .ok()
         .and_then(|n| n.checked_mul(1 << shift))
         .filter(|&n| n <= i64::MAX as u64)
-        .ok_or_else(|| "not a size".to_owned())
+        .ok_or_else(|| "a size is a number of bytes, or with K, M, G or T, of less than 8 EiB".to_owned())
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use super::output::{bytes, count, rate, versioned};
 use super::pipeline_args::PipelineArgs;
 use super::s3_args::S3Args;
 use super::watch::WatchArgs;
-use crate::error::Result;
+use crate::error::{Kind, Result};
 use crate::restore::{Archive, verify};
 use crate::store::{Location, open_source};
 
@@ -48,7 +48,11 @@ pub fn run(args: VerifyArgs) -> Result<()> {
     s3.events = watch.events.clone();
     let archive = Archive::open(open_source(&location, &s3)?)?;
     watch.archive(&archive);
-    let report = verify(&archive, args.content, &options, &watch.events, &stop)?;
+    let report = verify(&archive, args.content, &options, &watch.events, &stop).map_err(|e| match e.kind() {
+        // The hint of this kind is to do what was done here.
+        Kind::Corrupt => e.with_hint("copy it anew from where it is good, restore another version, or make it anew"),
+        _ => e,
+    })?;
     watch.end();
     let time = begun.elapsed();
     let repeated = s3.repeated.load(Ordering::Relaxed);

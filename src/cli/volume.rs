@@ -184,14 +184,17 @@ fn mounting(args: WhichArgs, mount: Option<PathBuf>, wipe: Vec<String>, data: Op
 
 /// Ids of the volumes of this instance that have a tag.
 pub fn tagged_volumes(key: &str, value: &str) -> Result<Vec<String>> {
-    let error = |kind, why: String| Error::new(kind, format!("which volumes have tag:{key}={value}: {why}"));
+    let error = |kind, why: String| {
+        Error::new(kind, format!("cannot find out which volumes have tag:{key}={value}: {why}"))
+            .with_hint("allow ec2:DescribeVolumes and the metadata service, or choose by volume id or device name")
+    };
     // Before anything is asked that takes time.
     if cfg!(not(feature = "ec2")) {
         return Err(error(Kind::Unsupported, api::Trouble::NotBuilt.to_string()));
     }
     let service = imds::Service::from_environment();
     let this = service.identity().map_err(|e| {
-        error(Kind::Unavailable, format!("the instance metadata service, which says what this is: {e}"))
+        error(Kind::Unavailable, format!("the instance metadata service, which tells the instance id: {e}"))
     })?;
     api::tagged_volumes(&this.instance_id, &this.region, key, value)
         .map_err(|e| error(e.kind(), format!("ec2:DescribeVolumes: {e}")))

@@ -31,7 +31,7 @@ pub enum Trouble {
 impl fmt::Display for Trouble {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Trouble::NotBuilt => f.write_str("only a burst built with the cargo feature \"ec2\" asks EC2"),
+            Trouble::NotBuilt => f.write_str("this burst was built without EC2's API (cargo feature \"ec2\")"),
             Trouble::NoCredentials(why) => write!(f, "no credentials: {why}"),
             Trouble::Denied(code) => write!(f, "not allowed ({code})"),
             Trouble::Slow => write!(f, "no answer within {} s", LIMIT.as_secs()),

@@ -3,7 +3,7 @@
 use aws_config::{BehaviorVersion, Region};
 use aws_sdk_ec2::config::ProvideCredentials;
 use aws_sdk_ec2::config::retry::RetryConfig;
-use aws_sdk_ec2::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
+use aws_sdk_ec2::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_ec2::types::{DiskType, Filter, InstanceTypeInfo};
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 
@@ -43,10 +43,7 @@ impl Client {
         let none = || Trouble::NoCredentials("none are configured".into());
         let provider = config.credentials_provider().ok_or_else(none)?;
         // Asked for here, so that their absence is not one more failed request.
-        let credentials = provider
-            .provide_credentials()
-            .await
-            .map_err(|e| Trouble::NoCredentials(DisplayErrorContext(e).to_string()))?;
+        let credentials = provider.provide_credentials().await.map_err(|e| Trouble::NoCredentials(with_causes(&e)))?;
         let config = aws_sdk_ec2::config::Builder::from(&config).credentials_provider(credentials).build();
         Ok(Client(aws_sdk_ec2::Client::from_conf(config)))
     }
@@ -83,7 +80,7 @@ fn literal(value: &str) -> String {
     value.chars().flat_map(|c| matches!(c, '*' | '?' | '\\').then_some('\\').into_iter().chain([c])).collect()
 }
 
-fn trouble<E: ProvideErrorMetadata + std::error::Error + 'static, R: std::fmt::Debug>(
+fn trouble<E: ProvideErrorMetadata + std::error::Error + 'static, R: std::fmt::Debug + 'static>(
     error: SdkError<E, R>,
 ) -> Trouble {
     match &error {
@@ -109,11 +106,15 @@ fn trouble<E: ProvideErrorMetadata + std::error::Error + 'static, R: std::fmt::D
                 _ => Trouble::Failed(text),
             }
         }
-        SdkError::DispatchFailure(_) | SdkError::ResponseError(_) => {
-            Trouble::Unreachable(DisplayErrorContext(&error).to_string())
-        }
-        _ => Trouble::Failed(DisplayErrorContext(&error).to_string()),
+        SdkError::DispatchFailure(_) | SdkError::ResponseError(_) => Trouble::Unreachable(with_causes(&error)),
+        _ => Trouble::Failed(with_causes(&error)),
     }
+}
+
+/// In words alone: the SDK's own way to show causes adds what is meant for its developers.
+fn with_causes(error: &(dyn std::error::Error + 'static)) -> String {
+    let all = std::iter::successors(Some(error), |&error| error.source());
+    all.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 /// None if something is missing that every type has.

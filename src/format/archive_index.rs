@@ -373,13 +373,13 @@ fn check_map(map: &[PartRecord], trailer: &Trailer) -> Result<()> {
             return refuse(
                 i,
                 format!(
-                    "{:?} of entry {} at directory offset {}, content offset {}, does not follow {}",
+                    "{} of entry {} at directory offset {}, content offset {}, does not follow {}",
                     record.kind,
                     record.ordinal,
                     record.directory_offset,
                     record.content_offset,
                     previous.map_or("the start of the archive".to_owned(), |p| format!(
-                        "{:?} of entry {} at directory offset {}, content offset {}",
+                        "{} of entry {} at directory offset {}, content offset {}",
                         p.kind, p.ordinal, p.directory_offset, p.content_offset
                     ))
                 ),

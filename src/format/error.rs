@@ -7,7 +7,8 @@ use std::fmt;
 pub enum Reason {
     /// Not a BURST archive, damaged, or made wrongly.
     Corrupt,
-    /// A version, required feature or critical attribute this program does not know.
+    /// A version, required feature or critical attribute this program does not know; for a new archive, what the format
+    /// cannot hold.
     Unsupported,
     /// A name or type that must not be put into a file system.
     UnsafeEntry,

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use super::checksum::crc32;
 use super::entry::{Entry, EntryType, Timestamp, hard_link_text};
 use super::error::{Error, Result};
+use super::zip::dos_time::utc;
 
 #[derive(Debug)]
 struct Target {
@@ -41,9 +42,15 @@ impl HardLinks {
         };
         let a = &entry.attributes;
         if (a.uid, a.gid, a.mtime) != (found.uid, found.gid, found.mtime) {
+            let time = |t: Timestamp| format!("{}.{:09} UTC", utc(t), t.nanos);
             return refuse(format!(
-                "hard link with owner {}:{} and time {:?}, its target has {}:{} and {:?}",
-                a.uid, a.gid, a.mtime, found.uid, found.gid, found.mtime
+                "hard link with owner {}:{} and time {}, its target has {}:{} and {}",
+                a.uid,
+                a.gid,
+                time(a.mtime),
+                found.uid,
+                found.gid,
+                time(found.mtime)
             ));
         }
         let text = hard_link_text(&entry.path, &found.path);

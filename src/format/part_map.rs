@@ -1,5 +1,7 @@
 //! Part map: one record per part (spec `#part-map`).
 
+use std::fmt;
+
 use super::bytes::Fields;
 use super::error::{Error, Result};
 
@@ -15,6 +17,24 @@ pub enum CleanPoint {
     StartOfPart = 2,
     /// Content of a STORE entry, at a multiple of 4,096.
     StoredData = 3,
+}
+
+impl fmt::Display for CleanPoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            CleanPoint::LocalHeader => "the local file header",
+            CleanPoint::StartOfPart => "a start-of-part frame in the data",
+            CleanPoint::StoredData => "stored data",
+        })
+    }
+}
+
+/// In words, what begins at a clean point: its kind, the entry, and the offset in that entry's content.
+pub(crate) fn shown((kind, ordinal, content_offset): (CleanPoint, u64, u64)) -> String {
+    match kind {
+        CleanPoint::LocalHeader => format!("{kind} of entry {ordinal}"),
+        _ => format!("{kind} of entry {ordinal}, at content offset {content_offset}"),
+    }
 }
 
 /// What the map says of one part.

@@ -10,7 +10,7 @@ use super::directory_reader::PlacedEntry;
 use super::entry::{Entry, EntryType};
 use super::error::{Error, Result};
 use super::limits::GRID;
-use super::part_map::{CleanPoint, PartRecord};
+use super::part_map::{CleanPoint, PartRecord, shown};
 use super::step::Step;
 use super::stream_reader::{Event, StreamReader};
 use super::zip::data_descriptor::DataDescriptor;
@@ -230,13 +230,17 @@ impl PartReader<'_> {
                     return Ok(());
                 }
                 Err(Error::corrupt(format!(
-                    "the part ends before {found:?} (kind, entry, content offset), the part map says {expected:?}"
+                    "the part ends before {}, the part map says before {}",
+                    shown(found),
+                    shown(expected)
                 ))
                 .in_entry(self.entries.last().map_or(&[], |e| &e.entry.path)))
             }
             (found, next) => Err(Error::corrupt(format!(
-                "the part ends before {found:?}; it is the last: {is_last}; the part map has a record after it: {}",
-                next.is_some()
+                "the part ends {}, and is {}; the part map has {} after it",
+                found.map_or("in the middle of something".to_owned(), |found| format!("before {}", shown(found))),
+                if is_last { "the last" } else { "not the last" },
+                if next.is_some() { "another" } else { "none" },
             ))
             .in_entry(self.entries.last().map_or(&[], |e| &e.entry.path))),
         }

@@ -132,8 +132,10 @@ impl Trailer {
             return refuse(format!("CRC-32C is {computed:#010x}, expected {stored:#010x}"));
         }
         let mut f = Fields::new(bytes, "trailer");
-        if f.bytes(8)? != SIGNATURE {
-            return refuse("signature is wrong".into());
+        let signature = f.bytes(8)?;
+        if signature != SIGNATURE {
+            let (found, expected) = (signature.escape_ascii(), SIGNATURE.escape_ascii());
+            return refuse(format!("signature is \"{found}\", expected \"{expected}\""));
         }
         let (major, minor, length) = (f.u16()?, f.u16()?, f.u32()?);
         if major != MAJOR {

@@ -122,7 +122,7 @@ impl Journal {
             Error::new(
                 Kind::Failure,
                 format!(
-                    "{} has changed while it was read: does another program write there? --restart begins anew",
+                    "{} has changed while it was read: does another program write there? if not, --restart begins anew",
                     self.shown
                 ),
             )

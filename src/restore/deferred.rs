@@ -61,7 +61,10 @@ impl Record {
 }
 
 fn lost(error: io::Error) -> Error {
-    Error::io("read back the links and directories that were left for the end, from a temporary file", error)
+    Error::io(
+        "read back the links and directories that were left for the end, from a temporary file in the target",
+        error,
+    )
 }
 
 /// Records of one kind, in the order they came.

@@ -42,7 +42,9 @@ impl Durable {
         let mut broken = self.broken.lock().unwrap_or_else(|e| e.into_inner());
         if *broken {
             let shown = self.target.display();
-            let message = format!("{shown}: what was written before could not be made durable: nothing more counts");
+            let message = format!(
+                "{shown}: an earlier write to the disk failed (see the first error), so nothing that follows counts"
+            );
             return Err(Error::new(Kind::Failure, message));
         }
         let result = self.sync_and_look();

@@ -157,7 +157,10 @@ impl<'a> Pieces<'a> {
                 let message = format!("{}: a piece of the directory did not come within {seconds} s", source.name());
                 Error::new(Kind::Deadline, message)
             }
-            _ => Error::new(Kind::Failure, format!("{}: a read ended without a result", source.name())),
+            _ => Error::new(
+                Kind::Failure,
+                format!("{}: a read ended without a result (a fault of burst)", source.name()),
+            ),
         })
     }
 

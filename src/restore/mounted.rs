@@ -149,7 +149,26 @@ impl<'a> MountedSink<'a> {
             _ => None,
         };
         match kind {
-            Some(kind) => Error::new(kind, format!("{what} {shown}: {error}")).with_source(error),
+            Some(kind) => {
+                let hint = match error.kind() {
+                    ErrorKind::InvalidFilename => Some("this file system takes no such name: choose another target"),
+                    ErrorKind::NotFound => Some(
+                        "see whether somebody removes files in the target; if not, `burst verify` checks the archive",
+                    ),
+                    _ if kind == Kind::UnsafeEntry && self.target.merges() => {
+                        Some("move away what is there, or choose another target")
+                    }
+                    _ if kind == Kind::UnsafeEntry => Some(
+                        "see whether somebody else writes there, and whether this file system tells upper from lower case",
+                    ),
+                    _ => None,
+                };
+                let failed = Error::new(kind, format!("{what} {shown}: {error}")).with_source(error);
+                match hint {
+                    Some(hint) => failed.with_hint(hint),
+                    None => failed,
+                }
+            }
             None => Error::io(format!("{what} {shown}"), error),
         }
     }
@@ -240,7 +259,9 @@ impl<'a> MountedSink<'a> {
 
     /// Keeps a record for the end; gives its place.
     fn note(&self, deferred: &mut Deferred, record: &Record) -> Result<u64> {
-        deferred.push(record).map_err(|e| self.failed(&record.path, "note for later, in a temporary file,", e))
+        deferred.push(record).map_err(|e| {
+            self.failed(&record.path, "keep, in a temporary file in the target, what is left to do for", e)
+        })
     }
 
     /// Remembers a symbolic link for the end.

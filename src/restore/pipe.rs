@@ -23,7 +23,7 @@ use crate::format::entry::{EMPTY_TREE, EntryType, check_restorable};
 use crate::format::hard_links::HardLinks;
 use crate::format::limits::{EXTENT_ALIGNMENT, GRID};
 use crate::format::namespace::NamespaceChecker;
-use crate::format::part_map::{CleanPoint, PartRecord};
+use crate::format::part_map::{CleanPoint, PartRecord, shown};
 use crate::format::part_reader::{Piece, PieceKind, compare_header};
 use crate::format::stream_reader::{Advance, Event, StreamReader};
 use crate::format::zip::data_descriptor::DataDescriptor;
@@ -273,7 +273,9 @@ impl<'a> Stream<'a> {
     }
 
     fn keep(&mut self, bytes: &[u8]) -> Result<()> {
-        self.headers.append(bytes).map_err(|e| Error::io("keep the headers of the stream in a temporary file", e))
+        self.headers
+            .append(bytes)
+            .map_err(|e| Error::io("keep the headers of the stream in a temporary file in the target", e))
     }
 
     fn begin(&mut self, name: &[u8]) -> Result<()> {
@@ -318,7 +320,8 @@ impl<'a> Stream<'a> {
 
     fn spool_rest(&mut self, begun: &[u8], stop: &StopFlag) -> Result<()> {
         let keep = |rest: &mut Spool, bytes: &[u8]| {
-            rest.append(bytes).map_err(|e| Error::io("keep the directory of the stream in a temporary file", e))
+            rest.append(bytes)
+                .map_err(|e| Error::io("keep the directory of the stream in a temporary file in the target", e))
         };
         keep(&mut self.rest, begun)?;
         let mut buffer = Vec::with_capacity(READ);
@@ -365,7 +368,7 @@ impl ArchiveSource for Rest {
         let length = range.end.checked_sub(range.start).filter(|_| range.end <= self.len()).ok_or_else(outside)?;
         let mut bytes = vec![0; length as usize];
         let read = self.bytes.reader_at(start).read_exact(&mut bytes);
-        read.map_err(|e| Error::io("read back the directory of the stream from a temporary file", e))?;
+        read.map_err(|e| Error::io("read back the directory of the stream from a temporary file in the target", e))?;
         Ok(Box::new(bytes))
     }
 }
@@ -391,9 +394,9 @@ fn compare_parts(archive: &Archive, data_end: u64, seen: &[PartRecord], archive_
         let start = |r: &PartRecord| (r.kind, r.ordinal, r.content_offset);
         if start(found) != start(stated) {
             return refuse(format!(
-                "part {part} begins with {:?}, the part map says {:?}",
-                start(found),
-                start(stated)
+                "part {part} begins with {}, the part map says {}",
+                shown(start(found)),
+                shown(start(stated))
             ));
         }
     }
@@ -418,7 +421,7 @@ const DESCRIPTOR: usize = crate::format::zip::data_descriptor::LENGTH;
 
 /// Compares the next local file header and descriptor that were kept with the directory.
 fn compare_entry(archive: &Archive, headers: &mut impl Read, placed: &PlacedEntry) -> Result<()> {
-    let lost = |e| Error::io("read back the headers of the stream from a temporary file", e);
+    let lost = |e| Error::io("read back the headers of the stream from a temporary file in the target", e);
     let entry = &placed.entry;
     let mut length = [0; 4];
     headers.read_exact(&mut length).map_err(|_| {
@@ -437,7 +440,11 @@ fn compare_entry(archive: &Archive, headers: &mut impl Read, placed: &PlacedEntr
                 (entry.crc32, entry.compressed_size, entry.uncompressed_size);
             let stated = DataDescriptor { crc32, compressed_size, uncompressed_size };
             if found != stated {
-                let message = format!("the data descriptor says {found:?}, the directory {stated:?}");
+                let shown = |d: &DataDescriptor| {
+                    let (packed, content) = (d.compressed_size, d.uncompressed_size);
+                    format!("CRC-32 {:#010x}, {packed} bytes of data and {content} of content", d.crc32)
+                };
+                let message = format!("the data descriptor says {}, the directory {}", shown(&found), shown(&stated));
                 return Err(crate::format::Error::corrupt(message).at(placed.data_end));
             }
         }

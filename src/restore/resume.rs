@@ -10,7 +10,7 @@ use nix::libc;
 use super::mounted::{MountedSink, Parents, locked, parts_of};
 use super::pipeline::VerifiedPart;
 use super::report::add;
-use super::target::DEFAULT_ACL;
+use super::target::{DEFAULT_ACL, anew};
 use crate::error::{Error, Kind, Result};
 use crate::format::entry::{Entry, EntryType, split_parent};
 use crate::linux::{attributes, beneath, is_errno, retry};
@@ -69,7 +69,7 @@ impl MountedSink<'_> {
         };
         let changed = |why: &str| {
             let shown = format!("{}/{}", self.target.path().display(), path.escape_ascii());
-            let message = format!("{shown} was begun by an earlier run and {why}: --restart begins anew");
+            let message = format!("{shown} was begun by an earlier run and {why}: {}", anew(self.target.held_others()));
             Err(Error::new(Kind::TargetInUse, message))
         };
         let file = match open() {
@@ -78,7 +78,8 @@ impl MountedSink<'_> {
             }
             file => file.map_err(|e| self.failed(path, "open", e))?,
         };
-        let stat = retry(|| nix::sys::stat::fstat(&file)).map_err(|e| self.failed(path, "stat", io::Error::from(e)))?;
+        let stat =
+            retry(|| nix::sys::stat::fstat(&file)).map_err(|e| self.failed(path, "look at", io::Error::from(e)))?;
         let owners = [nix::unistd::geteuid().as_raw(), entry.attributes.uid];
         // Hard links are made when all parts are on record.
         if stat.st_mode & libc::S_IFMT != libc::S_IFREG || stat.st_nlink != 1 || !owners.contains(&stat.st_uid) {
@@ -107,8 +108,9 @@ impl MountedSink<'_> {
                     } else if part.holds_all_of(placed) {
                         let shown = path.escape_ascii();
                         let message = format!(
-                            "the journal of {} has no text for the link {shown}: --restart begins anew",
-                            self.target.path().display()
+                            "the journal of {} has no text for the link {shown}: {}",
+                            self.target.path().display(),
+                            anew(self.target.held_others())
                         );
                         return Err(Error::new(Kind::TargetInUse, message));
                     }

@@ -44,7 +44,7 @@ impl Selection {
             Some(i) => {
                 let path = selection.prefixes[i].escape_ascii();
                 let message = format!("{}: there is no \"{path}\" in the archive", archive.source.name());
-                Err(Error::new(Kind::NotFound, message))
+                Err(Error::new(Kind::NotFound, message).with_hint("`burst ls` lists the paths of an archive"))
             }
         }
     }

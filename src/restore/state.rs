@@ -83,7 +83,9 @@ impl State {
         };
         if stat.st_mode & libc::S_IFMT != libc::S_IFDIR {
             let shown = target.display();
-            let message = format!("the target {shown} has a {STATE_DIRECTORY} that is not a directory: remove it");
+            let message = format!(
+                "the target {shown} has a {STATE_DIRECTORY} that is not a directory, and burst needs that name: move it away"
+            );
             return Err(Error::new(Kind::TargetInUse, message));
         }
         let fd = root.open_dir(STATE_DIRECTORY.as_bytes()).map_err(|e| failed("open", e))?;
@@ -99,8 +101,12 @@ impl State {
             }
             _ => {}
         }
-        State::open(root, target)?
-            .ok_or_else(|| Error::new(Kind::TargetInUse, format!("{} has just been removed", path.display())))
+        State::open(root, target)?.ok_or_else(|| {
+            Error::new(
+                Kind::TargetInUse,
+                format!("{} has just been removed by somebody else: run the same command again", path.display()),
+            )
+        })
     }
 
     pub fn path(&self) -> &Path {
@@ -112,7 +118,11 @@ impl State {
         if self.owner == nix::unistd::geteuid().as_raw() {
             return Ok(());
         }
-        let message = format!("{} belongs to user {}, who can continue: or remove it", self.path.display(), self.owner);
+        let message = format!(
+            "{} belongs to user {}: only that user can continue the restore there; or choose another target",
+            self.path.display(),
+            self.owner
+        );
         Err(Error::new(Kind::TargetInUse, message))
     }
 
@@ -183,9 +193,10 @@ impl State {
     fn not_ours(&self, name: &[u8], e: std::io::Error) -> Error {
         let shown = format!("{}/{}", self.path.display(), name.escape_ascii());
         match e.raw_os_error() {
-            Some(libc::ELOOP | libc::EINVAL | libc::ENXIO) => {
-                Error::new(Kind::TargetInUse, format!("{shown} is not a file of a restore: remove it"))
-            }
+            Some(libc::ELOOP | libc::EINVAL | libc::ENXIO) => Error::new(
+                Kind::TargetInUse,
+                format!("{shown} is not the file that a restore makes there: see whose it is, and move it away"),
+            ),
             _ => Error::io(format!("open {shown}"), e),
         }
     }

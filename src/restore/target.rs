@@ -192,6 +192,14 @@ fn untouched(path: &Path, root: Beneath, wanted: &Wanted<'_>, found: Found) -> R
     Opened { path, root, wanted, state, lock, held_others: found.other.is_some() }.begin()
 }
 
+/// How messages say to begin anew, and what becomes of what is there.
+pub(super) fn anew(held_others: bool) -> &'static str {
+    match held_others {
+        true => "--restart --into-existing begins anew, and keeps what else is there",
+        false => "--restart empties the target and begins anew",
+    }
+}
+
 /// A target with a state directory: a restore runs there, or was broken off.
 fn unfinished(path: &Path, root: Beneath, wanted: &Wanted<'_>, found: Found, state: State) -> Result<Option<Target>> {
     let shown = path.display();
@@ -233,7 +241,7 @@ fn unfinished(path: &Path, root: Beneath, wanted: &Wanted<'_>, found: Found, sta
         (JournalFound::Absent, _) => " that has no journal (from standard input?)".into(),
     };
     if found.other.is_some() {
-        let message = format!("the target {shown} holds an unfinished restore{why}: --restart begins anew");
+        let message = format!("the target {shown} holds an unfinished restore{why}: {}", anew(held_others));
         return Err(Error::new(Kind::TargetInUse, message));
     }
     // Broken off before anything was created.
@@ -286,7 +294,7 @@ impl Opened<'_> {
             let _ = attributes::remove_xattr(root.as_fd(), DEFAULT_ACL.as_bytes());
         }
         let failed = |what: &str, e| Error::io(format!("{what} {}", path.display()), e);
-        let mode = retry(|| nix::sys::stat::fstat(&root)).map_err(|e| failed("stat", e.into()))?.st_mode;
+        let mode = retry(|| nix::sys::stat::fstat(&root)).map_err(|e| failed("look at", e.into()))?.st_mode;
         let has_default_acl = attributes::list_xattrs(root.as_fd())
             .map_err(|e| failed("read the extended attributes of", e))?
             .iter()

@@ -34,7 +34,9 @@ impl<'a> ExtentWriter<'a> {
     /// Writes one piece; `bytes` is what its ranges count in. A hole needs no write.
     pub fn write(&mut self, file: BorrowedFd<'_>, piece: &Piece, bytes: &[u8], file_size: u64) -> io::Result<()> {
         let slice = |range: &std::ops::Range<usize>| {
-            bytes.get(range.clone()).ok_or_else(|| io::Error::other("a piece reaches beyond its part"))
+            bytes
+                .get(range.clone())
+                .ok_or_else(|| io::Error::other("a piece reaches beyond its part (a fault of burst)"))
         };
         match &piece.kind {
             PieceKind::Hole => Ok(()),

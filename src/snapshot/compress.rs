@@ -88,7 +88,7 @@ fn context(level: i32) -> Result<CCtx<'static>> {
 }
 
 fn failed(code: usize) -> Error {
-    Error::new(Kind::Failure, format!("zstd: {}", get_error_name(code)))
+    Error::new(Kind::Failure, format!("zstd cannot compress: {}", get_error_name(code)))
 }
 
 #[cfg(test)]

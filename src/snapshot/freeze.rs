@@ -116,9 +116,10 @@ fn explained(error: io::Error) -> Error {
         () if is_errno(&error, &[Errno::EOPNOTSUPP, Errno::ENOTTY]) => {
             (Kind::Unsupported, "its file system cannot be frozen")
         }
-        () if is_errno(&error, &[Errno::EBUSY]) => {
-            (Kind::Failure, "its file system is frozen already (fsfreeze --unfreeze thaws it)")
-        }
+        () if is_errno(&error, &[Errno::EBUSY]) => (
+            Kind::Failure,
+            "its file system is frozen already (fsfreeze --unfreeze thaws it, if nobody needs that any more)",
+        ),
         () => return Error::io("freeze its file system", error),
     };
     Error::new(kind, message).with_source(error)

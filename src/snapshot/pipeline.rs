@@ -99,7 +99,8 @@ pub fn run(
         };
         spawn(scope, "produce", move || producer.run(walked))?;
         for (cost, result) in &ordered {
-            let outcomes = result.recv().map_err(|_| Error::new(Kind::Failure, "a worker thread ended"))??;
+            let outcomes =
+                result.recv().map_err(|_| Error::new(Kind::Failure, "a worker thread ended (a fault of burst)"))??;
             for outcome in outcomes {
                 put(outcome)?;
             }

@@ -103,10 +103,13 @@ impl Still {
             Err(error) if error.kind() == Kind::NotFound && fs::symlink_metadata(&source.shown).is_err() => {}
             // To freeze was asked for; what is met on the way need not be of a kind that can be frozen.
             Err(error) if self.freezer.is_some() && source.is_given => {
-                return Err(error.context(source.shown.display()));
+                return Err(error
+                    .context(source.shown.display())
+                    .with_hint("without --freeze it is archived while it is in use"));
             }
             Err(error) if self.mode == Consistent::Require => {
-                return Err(error.context(format!("{}: no subvolume snapshot", source.shown.display())));
+                let error = error.context(format!("{}: no subvolume snapshot", source.shown.display()));
+                return Err(error.with_hint("with --consistent auto it is archived while it is in use"));
             }
             Err(error) => self.stillness.live.push((source.shown.clone(), error.to_string())),
         }

@@ -95,7 +95,7 @@ impl Walked {
 }
 
 fn no_list(error: io::Error) -> Error {
-    Error::io("read the list of files from its temporary file", error)
+    Error::io(format!("read the list of files from its temporary file in {}", std::env::temp_dir().display()), error)
 }
 
 /// Walks all sources, in the order given. Takes snapshots of what else is found on the way.
@@ -255,7 +255,7 @@ impl Walker<'_, '_> {
         let record = Record { source: index as u32, path: path.as_os_str().as_bytes().to_vec(), stat };
         let name = record.name(&self.walked.sources);
         // Refused now rather than after hours of work.
-        check_path(&name)?;
+        check_path(&name).map_err(|e| Error::from(e).with_hint("leave it out with --exclude, or name it otherwise"))?;
         let totals = &mut self.walked.totals;
         totals.add(&name, &stat, metadata.blocks().saturating_mul(512));
         if totals.entries.is_multiple_of(1024) {
@@ -264,7 +264,12 @@ impl Walker<'_, '_> {
         self.bytes.clear();
         record.encode(&mut self.bytes);
         let spool = if stat.is_directory() { &mut self.walked.directories } else { &mut self.walked.others };
-        spool.append(&self.bytes).map_err(|e| Error::io("write the list of files to a temporary file", e))?;
+        spool.append(&self.bytes).map_err(|e| {
+            Error::io(
+                format!("write the list of files to a temporary file in {} (TMPDIR)", std::env::temp_dir().display()),
+                e,
+            )
+        })?;
         Ok(stat.is_directory())
     }
 

@@ -202,7 +202,13 @@ impl<'a> Writer<'a> {
         self.archive_bytes += self.archive.output().len() as u64;
         self.archive.clear_output();
         let spooled = self.directory.append(self.archive.directory());
-        spooled.map_err(|e| Error::io("write the directory of the archive to a temporary file", e))?;
+        spooled.map_err(|e| {
+            let place = std::env::temp_dir();
+            Error::io(
+                format!("write the directory of the archive to a temporary file in {} (TMPDIR)", place.display()),
+                e,
+            )
+        })?;
         self.archive.clear_directory();
         Ok(())
     }

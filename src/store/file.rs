@@ -165,7 +165,9 @@ impl Shared {
             let now = retry_io(|| self.file.metadata()).map_err(|e| Error::io(what(), e))?;
             if stamp_of(&now) != stamp {
                 let message = format!("{}: the file changed while it was read", self.path.display());
-                return Err(Error::new(Kind::ObjectChanged, message));
+                return Err(Error::new(Kind::ObjectChanged, message).with_hint(
+                    "when nobody writes to it any more, run it again, a restore into a directory with --restart",
+                ));
             }
         }
         read.map_err(|e| Error::io(what(), e))?;

@@ -86,7 +86,7 @@ pub fn open_source(location: &Location, options: &S3Options) -> Result<Box<dyn A
     match location {
         Location::File(path) => Ok(Box::new(file::FileSource::open(path)?)),
         Location::Stdio => {
-            let message = "standard input cannot be read by range: copy the archive to a file first";
+            let message = "standard input can be read from start to end only: copy the archive to a file first";
             Err(Error::new(Kind::Usage, message))
         }
         #[cfg(feature = "s3")]
@@ -139,7 +139,7 @@ pub fn upload_part_size(upper_bound: u64) -> Result<u64> {
     // A part may have 5 GiB; 4 GiB is the largest of our sizes below that.
     (0..10).map(|k| (8u64 << 20) << k).find(|part| part * MAX_UPLOAD_PARTS >= upper_bound).ok_or_else(|| {
         let message = format!(
-            "an archive of up to {upper_bound} bytes does not fit into {MAX_UPLOAD_PARTS} upload parts of 4 GiB"
+            "an archive of up to {upper_bound} bytes does not fit into {MAX_UPLOAD_PARTS} upload parts of 4 GiB: make several"
         );
         Error::new(Kind::Usage, message)
     })

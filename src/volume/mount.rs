@@ -148,7 +148,8 @@ pub fn mount(disks: &[&Path], at: &Path, options: &str) -> Result<()> {
     let data = (!data.is_empty()).then_some(data.as_str());
     nix::mount::mount(Some(*first), at, Some("btrfs"), flags, data).map_err(|errno| match errno {
         nix::errno::Errno::EINVAL => {
-            let message = format!("{}: {errno}: the kernel log says which option or what else is wrong", what());
+            let message =
+                format!("{}: {errno}: the kernel log (`dmesg`) says which option or what else is wrong", what());
             Error::new(Kind::Failure, message)
         }
         nix::errno::Errno::EEXIST | nix::errno::Errno::EBUSY => {

@@ -110,8 +110,8 @@ pub fn prepare(wanted: &Wanted, roots: &Roots, hooks: Hooks<'_>) -> Result<Prepa
 pub fn mount_only(wanted: &Wanted, roots: &Roots, hooks: Hooks<'_>) -> Result<Prepared> {
     let chosen = choose(wanted, roots, hooks)?;
     let State::Found(uuid) = chosen.state else {
-        let message = format!("{}: blank; `burst volume prepare` makes a file system", names(&chosen.disks));
-        return Err(Error::new(Kind::NotFound, message));
+        let message = format!("{}: blank, so there is nothing to mount", names(&chosen.disks));
+        return Err(Error::new(Kind::NotFound, message).with_hint("`burst volume prepare` makes a file system on it"));
     };
     let mounted = mount_chosen(&chosen, wanted, hooks)?;
     Ok(Prepared {
@@ -157,7 +157,7 @@ fn decide(disks: &[Disk], contents: &[Content], label: &str, wipe: &[PathBuf]) -
         }
         if wipe.is_empty() {
             let message = format!(
-                "{}: this is the BURST volume {:?}, not {label:?}: give --label {}, or --wipe to lose what is on it",
+                "{}: this is the BURST volume {:?}, not {label:?}: give --label {} (in a job: label), or `burst volume prepare` --wipe to lose what is on it",
                 names(disks),
                 own.label,
                 own.label
@@ -190,8 +190,10 @@ fn decide(disks: &[Disk], contents: &[Content], label: &str, wipe: &[PathBuf]) -
     if refused.is_empty() {
         return Ok(State::Blank(clear));
     }
-    let message =
-        format!("{}; to lose what is there, give --wipe with the volume id, serial number or path", refused.join("; "));
+    let message = format!(
+        "{}; to lose what is there, give `burst volume prepare` --wipe with the volume id, serial number or path",
+        refused.join("; ")
+    );
     Err(Error::new(Kind::TargetInUse, message))
 }
 
@@ -279,7 +281,7 @@ fn make(chosen: &Chosen, wipe: &[PathBuf], data: Option<Data>) -> Result<Uuid> {
     for disk in chosen.disks.iter().filter(|disk| wipe.contains(&disk.path)) {
         let left = look(disk)?;
         if left != Content::Blank {
-            return Err(Error::new(Kind::Failure, format!("{disk} was wiped and holds {left}")));
+            return Err(Error::new(Kind::Failure, format!("{disk} was wiped and still holds {left}")));
         }
     }
     let several = chosen.disks.len() > 1;

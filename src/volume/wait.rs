@@ -111,13 +111,17 @@ impl Tagged<'_> {
 fn absent(missing: &str, wait: Duration, present: &[Disk]) -> Error {
     let there = match present {
         [] => "there is no disk at all".to_owned(),
+        [one] => format!("there is only {one}"),
         some => format!("there are {}", some.iter().map(Disk::to_string).collect::<Vec<_>>().join(", ")),
     };
     match wait.as_secs() {
-        0 => Error::new(Kind::NotFound, format!("{missing} is not attached ({there}); --wait 5m waits for it")),
+        0 => Error::new(Kind::NotFound, format!("{missing} is not attached; {there}"))
+            .with_hint("attach it, or allow time for that: --wait 5m, in a job wait_seconds"),
         seconds => {
             let message = format!("{missing} was not attached within {seconds} s; {there}");
-            Error::new(Kind::Deadline, message)
+            Error::new(Kind::Deadline, message).with_hint(
+                "attach it to this instance, or allow more time (--wait, in a job wait_seconds); `burst volume list` shows what is there",
+            )
         }
     }
 }

@@ -165,6 +165,10 @@ def test_a_failure_is_an_object(kind: str, arguments: list[str], archive: Path, 
         (["restore", "-", "{tmp}/t"], "garbage", 13, "what writes into the pipe"),
         (["restore", "-", "{tmp}/t"], "empty", 13, "what writes into the pipe"),
         (["restore", "{tmp}/damaged", "{tmp}/t"], None, 13, "`burst verify`"),
+        (["verify", "{tmp}/damaged"], None, 13, "copy it anew"),
+        (["restore", "{archive}", "{tmp}/t", "--path", "absent"], None, 10, "`burst ls`"),
+        (["volume", "prepare", "vol-00000000000000000", "--label", "x"], None, 10, "wait_seconds"),
+        (["image", "{archive}", "{tmp}/image", "--size", "1M"], None, 15, "--size"),
     ],
 )
 def test_a_hint_is_about_what_was_given(
@@ -176,7 +180,7 @@ def test_a_hint_is_about_what_was_given(
     for name, content in {"garbage": b"garbage" * 10_000, "empty": b"", "damaged": damaged}.items():
         (tmp / name).write_bytes(content)
     with (tmp / stdin).open() if stdin else nullcontext() as given:
-        done = burst(*(a.format(tmp=tmp) for a in arguments), "--json", stdin=given, code=code)
+        done = burst(*(a.format(tmp=tmp, archive=archive) for a in arguments), "--json", stdin=given, code=code)
     said = one(done.out)["error"]["hint"]
     assert hint in said and said in done.err
     assert "region" not in said and ("verify" in said) == ("verify" in hint)

@@ -116,4 +116,4 @@ def test_nobody_to_ask(this: Instance, machine: Machine):
     done = patient(lambda: burst(*command, env=this.environment(AWS_ENDPOINT_URL_EC2=nowhere), code=None), 18)
     assert "tag:Name=data: ec2:DescribeVolumes: cannot be reached" in done.err
     done = burst(*command, env=this.environment(AWS_EC2_METADATA_SERVICE_ENDPOINT=nowhere), code=18)
-    assert "the instance metadata service, which says what this is: cannot be reached" in done.err
+    assert "the instance metadata service, which tells the instance id: cannot be reached" in done.err

@@ -108,7 +108,7 @@ fn https_with_a_ca_bundle() {
     strict.ca_bundle = None;
     let error = open("k", &strict).err().unwrap();
     assert_eq!(error.kind(), Kind::Unavailable);
-    assert!(error.to_string().contains("AWS_CA_BUNDLE"), "{error}");
+    assert!(error.hint().is_some_and(|hint| hint.contains("AWS_CA_BUNDLE")), "{error}");
     let mut other = options.clone();
     other.endpoint_url = Some(tls.url.replace("localhost", "127.0.0.1"));
     assert_eq!(kind(open("k", &other)), Kind::Unavailable);

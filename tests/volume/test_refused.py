@@ -218,7 +218,7 @@ def test_tags_need_another_build(machine: Machine):
     """With the feature `ec2` they are tested in tests/ec2_api."""
     for command in ("prepare", "mount"):
         done = burst("volume", command, "tag:Name=data", "--mount", "/mnt", "--wait", "1h", *machine.flags, code=17)
-        assert 'tag:Name=data: only a burst built with the cargo feature "ec2" asks EC2' in done.err
+        assert 'tag:Name=data: this burst was built without EC2\'s API (cargo feature "ec2")' in done.err
 
 
 def test_wrong_usage(loop: Callable[..., Loop], tmp: Path):

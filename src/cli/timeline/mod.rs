@@ -159,7 +159,7 @@ impl Picture {
             return Ok(());
         }
         let message = format!("--timeline {}: there is no directory {}", self.path.display(), parent.display());
-        Err(Error::new(Kind::NotFound, message))
+        Err(Error::new(Kind::NotFound, message).with_hint("make the directory, or name another one"))
     }
 }
 

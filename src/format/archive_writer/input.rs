@@ -96,17 +96,22 @@ pub(super) fn check_xattrs(attributes: &Attributes) -> Result<()> {
     let mut total = 0;
     for (name, value) in &attributes.xattrs {
         if name.is_empty() || name.len() > 255 || value.len() > XATTR_VALUE_MAX {
-            return Err(misuse(format!("extended attribute \"{}\" is too long", name.escape_ascii())));
+            return Err(misuse(format!(
+                "extended attribute \"{}\" has a name of {} bytes (allowed are 1 to 255) and a value of {} (at most {XATTR_VALUE_MAX})",
+                name.escape_ascii(),
+                name.len(),
+                value.len()
+            )));
         }
         total += 5 + name.len() + value.len();
     }
     if total > ATTRIBUTE_LIST_MAX as usize - 64 {
-        return Err(misuse(format!("{total} bytes of extended attributes")));
+        return Err(misuse(format!("{total} bytes of extended attributes, allowed are {}", ATTRIBUTE_LIST_MAX - 64)));
     }
     Ok(())
 }
 
-/// An entry that cannot be in an archive, or is given at the wrong time.
+/// An entry that cannot be in an archive, or is given at the wrong time. No archive is damaged by it.
 pub(super) fn misuse(message: impl Into<String>) -> Error {
-    Error::new(Reason::Corrupt, format!("cannot be archived: {}", message.into()))
+    Error::new(Reason::Unsupported, format!("cannot be archived: {}", message.into()))
 }

@@ -131,7 +131,7 @@ pub fn parse(bytes: &[u8], ordinal: u64, directory_offset: u64) -> Result<Entry>
             0 => Method::Stored,
             93 => Method::Zstd,
             other => {
-                return Err(Error::corrupt(format!("method {other} is not one of 0 and 93")));
+                return Err(Error::corrupt(format!("compression method is {other}, expected 0 (none) or 93 (zstd)")));
             }
         };
         let mut extra = Fields::new(extra, "extra field of a central directory header");
@@ -189,7 +189,8 @@ pub fn parse(bytes: &[u8], ordinal: u64, directory_offset: u64) -> Result<Entry>
         let list = AttributeList::parse(b.rest())?;
         if unix_seconds.map(i64::from) != i32::try_from(mtime.seconds).ok().map(i64::from) {
             return Err(Error::corrupt(format!(
-                "field 0x5455 says {unix_seconds:?} seconds, the BURST field {}",
+                "field 0x5455 says {}, the BURST field {} seconds",
+                unix_seconds.map_or("nothing".to_owned(), |seconds| format!("{seconds} seconds")),
                 mtime.seconds
             )));
         }

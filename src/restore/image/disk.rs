@@ -239,7 +239,7 @@ impl Disk {
                 pwritev_all(self.file.as_fd(), place, &mut pieces)
             }
         };
-        done.map_err(|e| Error::io(format!("write to {} at {place}", self.path.display()), e))
+        done.map_err(|e| Error::io(format!("write to {} at byte {place}", self.path.display()), e))
     }
 }
 

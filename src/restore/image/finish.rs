@@ -2,7 +2,7 @@
 
 use super::names::{Names, inode_number};
 use super::place::Volume;
-use super::sink::{ImageSink, Waiting, locked, write_content};
+use super::sink::{ImageSink, OTHER_FILE_SYSTEM, Waiting, locked, write_content};
 use crate::btrfs_image::constants::{CSUM_TREE, DATA_RELOC_TREE, FS_TREE, LINK_MAX, UUID_TREE};
 use crate::btrfs_image::inode::{DirectoryEntry, Name, write_directory, write_inode};
 use crate::btrfs_image::small_trees::{
@@ -62,7 +62,7 @@ fn write_linked(sink: &ImageSink<'_>) -> Result<()> {
         let links = names.links_to(ordinal);
         if links.len() >= LINK_MAX {
             let message = format_args!("entry {ordinal} has {} names, BTRFS allows {LINK_MAX}", links.len() + 1);
-            return Err(sink.fault(Kind::UnsafeEntry, message));
+            return Err(sink.fault(Kind::UnsafeEntry, message).with_hint(OTHER_FILE_SYSTEM));
         }
         let all = std::iter::once(ordinal).chain(links.iter().map(|&link| u64::from(link)));
         let mut all = all.map(|ordinal| name(sink, &names, ordinal)).collect::<Result<Vec<_>>>()?;

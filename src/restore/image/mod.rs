@@ -151,6 +151,10 @@ fn fill(
     volume.disks.wipe(options.force, identity.nodes.fsid)?;
     let sink = ImageSink::new(archive, volume, identity, root, stop);
     let in_device = |e: Error| match e.kind() {
+        // Not the file system that is made, but what it is written to.
+        Kind::NoSpace if std::error::Error::source(&e).is_some() => e.with_hint(
+            "make room where the image or the device takes its blocks from, then run the same command again",
+        ),
         Kind::NoSpace => e.context(volume.disks.names()).with_hint(
             "choose a larger device (or --size), or several; --metadata single takes half of the metadata's room",
         ),

@@ -75,6 +75,10 @@ pub struct Worker<'a> {
     open: bool,
 }
 
+/// What to try where BTRFS cannot hold an entry that is well made.
+pub const OTHER_FILE_SYSTEM: &str =
+    "without --device another file system may take it; or make the archive without it (--exclude)";
+
 pub fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(|e| e.into_inner())
 }
@@ -109,7 +113,7 @@ impl<'a> ImageSink<'a> {
     /// Everything about an entry but its content. What BTRFS cannot hold is refused.
     fn inode(&self, entry: &Entry) -> Result<Inode> {
         let refuse =
-            |why: &str| self.fault(Kind::UnsafeEntry, format_args!("\"{}\": {why}", entry.path.escape_ascii()));
+            |why: &str| self.fault(Kind::UnsafeEntry, format_args!("entry \"{}\": {why}", entry.path.escape_ascii()));
         let xattrs: Vec<Xattr> = self.archive.xattrs(entry)?;
         for (name, value) in &xattrs {
             attributes::check(entry.entry_type, name, value)
@@ -141,7 +145,7 @@ impl<'a> ImageSink<'a> {
             device,
             xattrs,
         };
-        check_xattrs(&inode).map_err(|why| refuse(&why))?;
+        check_xattrs(&inode).map_err(|why| refuse(&why).with_hint(OTHER_FILE_SYSTEM))?;
         Ok(inode)
     }
 

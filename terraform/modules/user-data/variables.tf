@@ -46,7 +46,7 @@ variable "restores" {
     condition = alltrue([for r in var.restores : r.device == null ? true :
       can(regex("^(vol-[0-9a-f]{17}|instance-store|/dev/[A-Za-z0-9/._:+-]+)$", r.device))
     ])
-    error_message = "Each device must be a volume id (vol- and 17 digits), a path below /dev, or instance-store."
+    error_message = "Each device must be a volume id (vol- and 17 hexadecimal digits), a path below /dev, or instance-store."
   }
   validation {
     condition     = length(distinct(compact(var.restores[*].device))) == length(compact(var.restores[*].device))
