@@ -341,7 +341,7 @@ pub fn fitting(memory: u64, request_size: u64) -> Result<u16> {
     if fit == 0 {
         let least = needed(1, request_size);
         let message =
-            format!("--memory {memory}: a restore needs at least {least} MiB for requests of {request_size} MiB");
+            format!("a memory of {memory} MiB (--memory): a restore needs at least {least} MiB for requests of {request_size} MiB");
         return Err(Error::new(Kind::Usage, message));
     }
     Ok(u16::try_from(fit).unwrap_or(u16::MAX))

@@ -131,7 +131,9 @@ impl Settings {
         toml::from_str(&text).map_err(|e| {
             let before = e.span().and_then(|span| text.get(..span.start));
             let line = before.map_or(1, |before| before.matches('\n').count() + 1);
-            Error::new(Kind::Usage, format!("{}, line {line}: {}", path.display(), e.message()))
+            // Serde speaks of the types of Rust.
+            let why = e.message().replace("expected u64", "expected a whole number").replace("expected f64", "expected a number");
+            Error::new(Kind::Usage, format!("{}, line {line}: {why}", path.display()))
         })
     }
 
