@@ -3,13 +3,12 @@ target that looks complete."""
 
 import json
 import os
-import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from burst import Done, burst, snapshot, start, stop
+from burst import Done, burst, snapshot, start, stop, terminate
 from fault_server import FaultServer
 from listing import Listing, listing
 from trees import MIB, noise, prose
@@ -199,14 +198,7 @@ def test_stopped_while_no_answer_comes(case: Case, tmp: Path, first: int):
     case.server.reset("stall", first, ALWAYS)
     flags = ("--stall-timeout", 600, "s3://bucket/key", tmp / "t")
     process = start("restore", *flags, env=case.server.environment)
-    try:
-        while case.server.hits == 0:
-            assert process.poll() is None
-            time.sleep(0.01)
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(timeout=30) == 128 + signal.SIGTERM
-    finally:
-        stop(process)
+    terminate(process, once=lambda: case.server.hits)
     begun = time.monotonic()
     done = burst("restore", "--deadline", 1, *flags, env=case.server.environment, code=DEADLINE)
     # In an orderly way, before the process would be ended as it is.

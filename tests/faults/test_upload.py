@@ -2,13 +2,12 @@
 never a multipart upload left behind, which would be paid for."""
 
 import json
-import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from burst import snapshot, start, stop
+from burst import snapshot, start, terminate
 from conftest import FULL
 from fault_server import FaultServer
 from test_download import ALWAYS, CHANGED, DEADLINE, DENIED, FAILED, NOT_FOUND, OK, UNAVAILABLE, UNSUPPORTED, USAGE
@@ -148,14 +147,7 @@ def test_stopped_before_it_is_told_that_it_began(case: Case):
     """What the server has begun by then is ended all the same."""
     case.server.reset("late", CREATE, 1)
     process = start("snapshot", case.tree, "s3://bucket/key", env=case.server.environment)
-    try:
-        while not case.server.uploads:
-            assert process.poll() is None
-            time.sleep(0.01)
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(timeout=30) == 128 + signal.SIGTERM
-    finally:
-        stop(process)
+    terminate(process, once=lambda: case.server.uploads)
     assert not case.server.uploads and not case.server.objects and case.server.seen["abort"] == 1, case.server.seen
 
 

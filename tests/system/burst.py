@@ -5,6 +5,8 @@ import shutil
 import signal
 import subprocess
 import tempfile
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -85,6 +87,18 @@ def start(*args: object, env: dict[str, str] | None = None) -> subprocess.Popen:
 def stop(process: subprocess.Popen) -> None:
     process.send_signal(signal.SIGKILL)
     process.communicate()
+
+
+def terminate(process: subprocess.Popen, once: Callable[[], object]) -> None:
+    """SIGTERM as soon as `once` says so; it ends as is documented."""
+    try:
+        while not once():
+            assert process.poll() is None
+            time.sleep(0.01)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=30) == 128 + signal.SIGTERM
+    finally:
+        stop(process)
 
 
 def snapshot(source: Path, dest: object, *args: object, **kw) -> Done:
