@@ -12,7 +12,7 @@ pub const LIMIT: Duration = Duration::from_secs(2);
 
 /// Why there is no answer. Its text is a sentence part for a person.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[cfg_attr(not(feature = "ec2"), allow(dead_code))]
+#[cfg_attr(not(feature = "ec2"), allow(dead_code, reason = "without EC2 only the first comes to pass"))]
 pub enum Trouble {
     NotBuilt,
     /// None were found, or none could be had: why.
