@@ -27,10 +27,11 @@ def fill(tree: Path) -> None:
 def test_what_is_not_in_memory(volume: Callable[..., Volume], tmp: Path):
     disk = volume(kind="ext4")
     fill(disk.path / "tree")
-    assert asked_ahead(disk.path / "tree", tmp / "warm.zip") == 0
+    assert asked_ahead(disk.path / "tree", tmp / "warm.zip") < 0.1 * SMALL
     disk.remount()
-    # Each small file, and the large one in pieces of 4 MiB, but for what the kernel has read by itself.
-    assert asked_ahead(disk.path / "tree", tmp / "cold.zip") >= 0.9 * SMALL
+    # Each small file, and the large one in pieces of 4 MiB; but where the first file of a batch comes at once, the others are
+    # left to it as well.
+    assert asked_ahead(disk.path / "tree", tmp / "cold.zip") >= 0.5 * SMALL
 
 
 def test_compressed_extents_are_not_read_twice(volume: Callable[..., Volume], tmp: Path):
@@ -38,7 +39,7 @@ def test_compressed_extents_are_not_read_twice(volume: Callable[..., Volume], tm
     disk = volume(options="compress-force=zstd:3")
     fill(disk.path / "tree")
     (disk.path / "tree/large").write_bytes(prose(40 * MIB, 1))
-    for args, expected in (((), range(1)), (("--recompress",), range(SMALL * 9 // 10, SMALL + 100))):
+    for args, expected in (((), range(1)), (("--recompress",), range(SMALL // 2, SMALL + 100))):
         disk.remount("compress-force=zstd:3")
         archive = tmp / f"{len(args)}.zip"
         assert asked_ahead(disk.path / "tree", archive, *args) in expected
