@@ -340,8 +340,9 @@ pub fn fitting(memory: u64, request_size: u64) -> Result<u16> {
     let fit = memory.saturating_sub(BESIDE_REQUESTS) * 8 / (9 * request_size.max(1));
     if fit == 0 {
         let least = needed(1, request_size);
-        let message =
-            format!("a memory of {memory} MiB (--memory): a restore needs at least {least} MiB for requests of {request_size} MiB");
+        let message = format!(
+            "a memory of {memory} MiB (--memory): a restore needs at least {least} MiB for requests of {request_size} MiB"
+        );
         return Err(Error::new(Kind::Usage, message));
     }
     Ok(u16::try_from(fit).unwrap_or(u16::MAX))

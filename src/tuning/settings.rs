@@ -132,7 +132,10 @@ impl Settings {
             let before = e.span().and_then(|span| text.get(..span.start));
             let line = before.map_or(1, |before| before.matches('\n').count() + 1);
             // Serde speaks of the types of Rust.
-            let why = e.message().replace("expected u64", "expected a whole number").replace("expected f64", "expected a number");
+            let why = e
+                .message()
+                .replace("expected u64", "expected a whole number")
+                .replace("expected f64", "expected a number");
             Error::new(Kind::Usage, format!("{}, line {line}: {why}", path.display()))
         })
     }
