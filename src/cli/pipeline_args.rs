@@ -31,7 +31,7 @@ pub struct PipelineArgs {
     #[arg(long_help = format!("Threads that do the work [default: one per CPU]\n\n{CONFIG_HELP}"))]
     workers: Option<u64>,
     /// Requests in flight; each takes --request-size of memory [default: by the instance type on EC2,
-    /// else 16, and up to 64 as long as more are measured to be much faster]
+    /// else 16, and within --memory up to 64 as long as more are measured to be much faster]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=4096))]
     in_flight: Option<u64>,
     /// Size of one request: 8, 16, 32, 64, ... MiB [default: 8]

@@ -113,8 +113,9 @@ pub fn decide(facts: &Facts, given: &Given) -> Result<Tuning> {
     };
     let (in_flight, memory_mib) =
         in_flight(facts, given, found.is_some(), target_gbps.as_ref(), workers.value, request_size_mib.value)?;
-    let unknown = target_gbps.is_none() && given.in_flight.is_none();
-    let most_in_flight = unknown.then(|| most_in_flight(facts, memory_mib.as_ref(), request_size_mib.value));
+    // Only within a budget: without one, memory must not depend on what is tried.
+    let budget = memory_mib.as_ref().filter(|_| target_gbps.is_none() && given.in_flight.is_none());
+    let most_in_flight = budget.map(|budget| most_in_flight(budget.value, request_size_mib.value));
     let most_in_flight = most_in_flight.filter(|most| most.value > in_flight.value);
     Ok(Tuning {
         network,
@@ -319,13 +320,10 @@ fn in_flight(
     Ok((chosen, Some(limit)))
 }
 
-/// How many are tried where nothing is known of the network.
-fn most_in_flight(facts: &Facts, memory: Option<&Choice<u64>>, request_size: u64) -> Choice<u16> {
-    let available = (facts.memory.total > 0).then_some((facts.memory.available >> 20) / 2);
-    let fit = memory.map(|limit| limit.value).or(available).map_or(MOST_IN_FLIGHT, |limit| {
-        // Where not even one fits, the number that was chosen to begin with stays.
-        fitting(limit, request_size).unwrap_or(1)
-    });
+/// How many are tried where nothing is known of the network, within a budget of memory (MiB).
+fn most_in_flight(memory: u64, request_size: u64) -> Choice<u16> {
+    // Where not even one fits, the number that was chosen to begin with stays.
+    let fit = fitting(memory, request_size).unwrap_or(1);
     let reason = "tried step by step, as long as twice as many are measured to be much faster";
     choice(fit.min(MOST_IN_FLIGHT), Origin::Default, reason)
 }

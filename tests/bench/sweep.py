@@ -68,7 +68,8 @@ def one_link(run: Run, work, url: str, megabits: int) -> dict[object, list[dict]
     else:
         # Fewer take minutes.
         settings = {n: ["--in-flight", n] for n in IN_FLIGHT[3:]}
-    settings[MEASURED] = []
+    # More are tried only within a budget of memory.
+    settings[MEASURED] = ["--memory", 1024]
     runs: dict[object, list[dict]] = {setting: [] for setting in settings}
     for _ in range(run.rounds):
         for setting, options in settings.items():

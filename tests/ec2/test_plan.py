@@ -63,7 +63,6 @@ def test_a_machine_that_is_no_instance(archive: Path, tmp: Path):
     values = {name: (choice["value"], choice["from"]) for name, choice in found["choices"].items()}
     assert values == {
         "in_flight": (16, "default"),
-        "most_in_flight": (64, "default"),
         "workers": (4, "detected"),
         "request_size_mib": (8, "default"),
         "upload_part_mib": (8, "default"),
