@@ -11,7 +11,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use super::budget::Budget;
 use super::item::{Range, Read, Ready, Worker};
 use super::large::{self, Run};
-use super::read_ahead::ReadAhead;
+use super::read_ahead;
 use super::record::{Record, Source};
 use super::source_file::SourceFile;
 use super::walk::Walked;
@@ -86,17 +86,8 @@ pub fn run(
         }
         drop(queue);
         let worker = Worker::new(sources, options)?;
-        let read_ahead = ReadAhead::new(options.recompress);
-        let producer = Producer {
-            worker,
-            read_ahead,
-            jobs,
-            places,
-            budget,
-            seen: HashSet::new(),
-            batch: Vec::new(),
-            batch_bytes: 0,
-        };
+        let producer =
+            Producer { worker, jobs, places, budget, seen: HashSet::new(), batch: Vec::new(), batch_bytes: 0 };
         spawn(scope, "produce", move || producer.run(walked))?;
         for (cost, result) in &ordered {
             let outcomes =
@@ -160,7 +151,6 @@ fn stopped() -> Error {
 struct Producer<'a> {
     /// For names and attributes of large files; compresses nothing.
     worker: Worker<'a>,
-    read_ahead: ReadAhead,
     jobs: Sender<Job>,
     places: Sender<Place>,
     budget: &'a Budget,
@@ -231,7 +221,7 @@ impl Producer<'_> {
             Item::Read(record) => Some(record),
             Item::Link(_) => None,
         });
-        self.read_ahead.files(records, self.worker.sources);
+        read_ahead::files(&mut self.worker.stored, records, self.worker.sources);
         self.send(cost, Work::Batch(batch))
     }
 
@@ -242,7 +232,7 @@ impl Producer<'_> {
         let file = file.clone();
         self.answer(begin)?;
         large::jobs(&file, |runs| {
-            self.read_ahead.runs(&file, &runs);
+            read_ahead::runs(&mut self.worker.stored, &file, &runs);
             let data: u64 = runs.iter().filter(|run| !run.is_hole).map(|run| run.range.end - run.range.start).sum();
             self.send(data + 64 * ENTRY_COST, Work::Range(file.clone(), runs))
         })?;

@@ -6,34 +6,24 @@ use super::source_file::SourceFile;
 use super::stored::StoredFrames;
 use crate::linux::page_cache::{is_cached, read_ahead};
 
-pub struct ReadAhead {
-    stored: StoredFrames,
+/// Small files, in the order in which they are read. Nothing is gained where the first is in memory, or where encoded
+/// reads go past the page cache.
+pub fn files<'r>(stored: &mut StoredFrames, records: impl Iterator<Item = &'r Record>, sources: &[Source]) {
+    for (n, record) in records.filter(|record| record.stat.is_regular() && record.stat.size > 0).enumerate() {
+        // What has become of it is the worker's to say.
+        let Ok(Ok(file)) = SourceFile::open(&record.location(sources), record.shown(sources)) else { continue };
+        if n == 0 && (is_cached(&file.file, 0) || stored.can_hold(&file)) {
+            return;
+        }
+        read_ahead(&file.file, &(0..file.stat.size));
+    }
 }
 
-impl ReadAhead {
-    pub fn new(recompress: bool) -> ReadAhead {
-        ReadAhead { stored: StoredFrames::new(recompress) }
-    }
-
-    /// Small files, in the order in which they are read. Nothing is gained where the first is in memory, or where
-    /// encoded reads go past the page cache.
-    pub fn files<'r>(&mut self, records: impl Iterator<Item = &'r Record>, sources: &[Source]) {
-        for (n, record) in records.filter(|record| record.stat.is_regular() && record.stat.size > 0).enumerate() {
-            // What has become of it is the worker's to say.
-            let Ok(Ok(file)) = SourceFile::open(&record.location(sources), record.shown(sources)) else { continue };
-            if n == 0 && (is_cached(&file.file, 0) || self.stored.can_hold(&file)) {
-                return;
-            }
-            read_ahead(&file.file, &(0..file.stat.size));
-        }
-    }
-
-    /// A piece of a large file.
-    pub fn runs(&mut self, file: &SourceFile, runs: &[Run]) {
-        for run in runs.iter().filter(|run| !run.is_hole) {
-            if !is_cached(&file.file, run.range.start) && self.stored.ranges(file, run.range.clone()).is_empty() {
-                read_ahead(&file.file, &run.range);
-            }
+/// A piece of a large file.
+pub fn runs(stored: &mut StoredFrames, file: &SourceFile, runs: &[Run]) {
+    for run in runs.iter().filter(|run| !run.is_hole) {
+        if !is_cached(&file.file, run.range.start) && stored.ranges(file, run.range.clone()).is_empty() {
+            read_ahead(&file.file, &run.range);
         }
     }
 }
