@@ -59,7 +59,7 @@ fn longest_backoff(attempt: u64) -> Duration {
 }
 
 /// How soon a wait ends when the run is told to stop.
-const STOP_TICK: Duration = Duration::from_millis(100);
+pub(super) const STOP_TICK: Duration = Duration::from_millis(100);
 
 /// What a client is for: uploads need other bounds on memory than downloads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -144,7 +144,7 @@ impl Client {
             under_way: Arc::default(),
             stall_timeout: options.stall_timeout,
             // What an upload that is given up has to tidy up waits for answers, too.
-            stop: if purpose == Purpose::Download { options.stop.clone() } else { Arc::default() },
+            stop: options.stop.clone(),
             repeated: options.repeated.clone(),
             events: options.events.clone(),
             connections,
@@ -165,7 +165,7 @@ impl Client {
     pub(super) fn answer<T>(&self, receiver: &Receiver<T>, name: &str) -> Result<T> {
         let end = Instant::now() + self.stall_timeout;
         loop {
-            check_stop(&self.stop)
+            self.check_stop()
                 .map_err(|e| e.context(format_args!("{name}: waiting for an answer from {}", self.host())))?;
             let left = end.saturating_duration_since(Instant::now());
             match receiver.recv_timeout(left.min(STOP_TICK)) {
@@ -173,6 +173,11 @@ impl Client {
                 answer => return answer.map_err(|_| self.no_answer(name)),
             }
         }
+    }
+
+    /// An error when told to stop.
+    pub(super) fn check_stop(&self) -> Result<()> {
+        check_stop(&self.stop)
     }
 
     pub(super) fn no_answer(&self, name: &str) -> Error {

@@ -169,13 +169,6 @@ pub(super) fn look(client: &Client, name: &str, key: &str) -> Result<Option<Seen
     }
 }
 
-/// Ends an upload of this number (`uploadId=...`) that nothing else ends any more, if the server lets us.
-pub(super) fn abort_upload(client: &Client, name: &str, key: &str, upload: &str) -> Result<()> {
-    let mut options = client.request_with_query("DELETE", key, Some(upload), &[])?;
-    options.operation_name("AbortMultipartUpload");
-    wait(client, name, options, false).map(drop)
-}
-
 /// Gets `range` of the object and waits for it.
 pub fn read(client: &Arc<Client>, object: &Arc<Object>, range: Range<u64>) -> Result<Bytes> {
     let (send, receive) = sync_channel(1);

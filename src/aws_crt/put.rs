@@ -18,10 +18,10 @@ use mountpoint_s3_crt::s3::client::{
 use tracing::debug;
 
 use super::address::encode_query_value;
-use super::client::{Client, lock};
+use super::client::{Client, STOP_TICK, lock};
 use super::confirm;
 use super::failure::{Doing, Failure, is_tls};
-use super::get::{abort_upload, look};
+use super::get::look;
 use crate::error::{Error, Kind, Result};
 use crate::store::{Encryption, MAX_UPLOAD_PARTS, S3Options};
 
@@ -78,7 +78,7 @@ struct State {
     completions: u32,
     /// The whole upload is over.
     ended: bool,
-    /// "uploadId=...", once a part was sent.
+    /// "uploadId=...", once a request spoke of it, until the server has aborted it.
     upload: Option<String>,
 }
 
@@ -98,18 +98,12 @@ impl Progress {
         drop(self.changed.wait_timeout_while(lock(&self.state), limit, waiting));
     }
 
-    /// Waits until at most `window` of `parts` parts are not acknowledged, or waiting makes no sense any more.
-    /// False if that took longer than `patience` without any progress.
-    fn wait_for_room(&self, parts: u64, window: u64, patience: Duration) -> bool {
-        let mut state = lock(&self.state);
-        while !state.ended && state.acknowledged + window < parts {
-            if !state.patient(patience) {
-                return false;
-            }
-            let second = Duration::from_secs(1);
-            state = self.changed.wait_timeout(state, second).unwrap_or_else(PoisonError::into_inner).0;
-        }
-        true
+    /// Waits a moment for at most `window` of `parts` parts that are not acknowledged, or for a time when waiting makes
+    /// no sense any more.
+    fn has_room(&self, parts: u64, window: u64) -> bool {
+        let waiting = |state: &mut State| !state.ended && state.acknowledged + window < parts;
+        let waited = self.changed.wait_timeout_while(lock(&self.state), STOP_TICK, waiting);
+        !waited.unwrap_or_else(PoisonError::into_inner).1.timed_out()
     }
 }
 
@@ -192,6 +186,7 @@ impl Upload {
                         debug!(parts = state.acknowledged, "a part is uploaded");
                     }
                     RequestType::CompleteMultipartUpload => state.completions += 1,
+                    RequestType::AbortMultipartUpload if !attempt.error().is_err() => state.upload = None,
                     _ => {}
                 }
             });
@@ -233,7 +228,7 @@ impl Upload {
         lock(&self.sent).end_part();
         self.push(&[], true)?;
         loop {
-            match self.result.recv_timeout(Duration::from_secs(1)) {
+            match self.result.recv_timeout(STOP_TICK) {
                 Ok(result) => {
                     self.ended = true;
                     return self.outcome(result);
@@ -288,20 +283,20 @@ impl Upload {
         sent.crc.update(now);
         sent.len += now.len() as u64;
         drop(sent);
-        if self.progress.wait_for_room(parts, self.window, self.patience()) {
-            Ok((now, later))
-        } else {
-            Err(self.stalled())
+        while !self.progress.has_room(parts, self.window) {
+            self.check_stall()?;
         }
+        Ok((now, later))
     }
 
     fn push(&mut self, mut bytes: &[u8], eof: bool) -> Result<()> {
         loop {
-            let progress = self.progress.clone();
+            let (client, progress) = (self.client.clone(), self.progress.clone());
             let patience = self.patience();
             // The time spent outside of here, making the data, is not a stall.
             lock(&progress.state).last = Instant::now();
-            let written = wait(self.request.write(bytes, eof), || progress.patient(patience));
+            let go_on = || client.check_stop().is_ok() && progress.patient(patience);
+            let written = wait(self.request.write(bytes, eof), go_on);
             match written {
                 Some(Ok(rest)) => bytes = rest,
                 // The reason is in the result of the whole request.
@@ -337,15 +332,12 @@ impl Upload {
         if !matches!(result, Ok(true)) && self.is_complete_despite(result.as_ref().err()) {
             return Ok(());
         }
+        if !matches!(result, Ok(true)) {
+            self.abort_again();
+        }
         let confirmed = result.map_err(|f| f.into_error(&self.name, self.client.host(), Doing::Write))?;
         if !confirmed {
             // Status 200 alone comes from anything that answers in the place of S3, such as a network's login page.
-            // The CRT takes the upload for ended.
-            // Not in one expression with the lock: the abort waits for a thread of the CRT that may want it.
-            let upload = lock(&self.progress.state).upload.take();
-            if let Some(upload) = upload {
-                let _ = abort_upload(&self.client, &self.name, &self.key, &upload);
-            }
             let message = format!(
                 "{}: the server did not confirm the end of the upload as S3 does: the object is probably not there",
                 self.name
@@ -353,6 +345,25 @@ impl Upload {
             return Err(Error::new(Kind::Unsupported, message));
         }
         self.check_length()
+    }
+
+    /// Aborts what the CRT did not, if the server lets us: the CRT tries that only once, and not at all where it takes
+    /// the upload for complete. Also when told to stop.
+    fn abort_again(&self) {
+        // Not in one expression with the lock: a thread of the CRT may want it.
+        let upload = lock(&self.progress.state).upload.take();
+        let Some(upload) = upload else { return };
+        let Ok(mut options) = self.client.request_with_query("DELETE", &self.key, Some(&upload), &[]) else { return };
+        options.operation_name("AbortMultipartUpload");
+        let (send, receive) = sync_channel(1);
+        let done = move |_| {
+            let _ = send.send(());
+        };
+        if let Ok((id, _)) = self.client.send(options, MetaRequestType::Default, |_| (), done) {
+            let _ = receive.recv_timeout(self.client.stall_timeout());
+            // Does nothing to a request that has ended.
+            self.client.cancel(id);
+        }
     }
 
     /// A server that does not know checksums behind the content stores them with it, and says that all is well. Who may
@@ -373,14 +384,19 @@ impl Upload {
     }
 
     fn check_stall(&self) -> Result<()> {
-        if self.progress.patient(self.patience()) { Ok(()) } else { Err(self.stalled()) }
+        let go_on = self.client.check_stop().is_ok() && self.progress.patient(self.patience());
+        if go_on { Ok(()) } else { Err(self.stalled()) }
     }
 
     fn patience(&self) -> Duration {
         self.client.stall_timeout() * PATIENCE
     }
 
+    /// Why nothing is waited for any more.
     fn stalled(&self) -> Error {
+        if let Err(stopped) = self.client.check_stop() {
+            return stopped.context(format_args!("{}: the upload was abandoned", self.name));
+        }
         let fatal = lock(&self.progress.state).fatal.take();
         if let Some(error) = fatal {
             let failure = Failure::of_attempt(error);
@@ -404,7 +420,9 @@ impl Drop for Upload {
             self.request.cancel();
             // The result comes when AbortMultipartUpload is answered; without waiting, the parts would
             // stay in the bucket, and be paid for, when the process exits now.
-            let _ = self.result.recv_timeout(self.client.stall_timeout());
+            if self.result.recv_timeout(self.client.stall_timeout()).is_ok() {
+                self.abort_again();
+            }
         }
     }
 }
@@ -478,8 +496,8 @@ fn headers(overwrite: bool, options: &S3Options) -> Vec<(&'static str, String)> 
     headers
 }
 
-/// Waits for a future on this thread as long as `patient` says so, asked every second.
-fn wait<F: Future>(future: F, patient: impl Fn() -> bool) -> Option<F::Output> {
+/// Waits for a future on this thread as long as `go_on` says so.
+fn wait<F: Future>(future: F, go_on: impl Fn() -> bool) -> Option<F::Output> {
     struct Unpark(Thread);
     impl Wake for Unpark {
         fn wake(self: Arc<Self>) {
@@ -493,8 +511,8 @@ fn wait<F: Future>(future: F, patient: impl Fn() -> bool) -> Option<F::Output> {
         if let Poll::Ready(output) = future.as_mut().poll(&mut context) {
             return Some(output);
         }
-        std::thread::park_timeout(Duration::from_secs(1));
-        if !patient() {
+        std::thread::park_timeout(STOP_TICK);
+        if !go_on() {
             return None;
         }
     }

@@ -136,7 +136,8 @@ pub fn run(args: SnapshotArgs) -> Result<()> {
     if args.dry_run {
         return survey(&args, &options, &level, &location);
     }
-    let s3 = args.upload.options(args.s3.options(&location)?)?;
+    let mut s3 = args.upload.options(args.s3.options(&location)?)?;
+    s3.stop = options.interrupt.clone();
     let repeated = s3.repeated.clone();
     tracing::info!(
         zstd_level = level.value,

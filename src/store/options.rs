@@ -103,7 +103,7 @@ pub struct S3Options {
     pub repeated: Arc<AtomicU64>,
     /// Hears of attempts that failed ([`crate::observe::Event::AttemptFailed`]).
     pub events: Events,
-    /// Ends the wait for an answer that is not part of a pipeline: opening an archive, reading its directory.
+    /// Ends the wait for an answer that is not part of a pipeline (opening an archive, reading its directory), and uploads.
     pub stop: Arc<StopFlag>,
 
     /// Size in bytes of the parts of an upload; see [`super::upload_part_size`].

@@ -77,6 +77,8 @@ class FaultServer:
             # Changes what a complete upload comes to: "damage", "checksum" (told with HEAD), "damage, checksum"; "as sent":
             # chunks and checksums are taken for content.
             self.outcome = ""
+            # How many requests to abort an upload are refused.
+            self.aborts_refused = 0
             # "bytes=-N" is taken for "bytes=0-N".
             self.no_suffixes = False
 
@@ -222,6 +224,9 @@ class FaultServer:
             if request.method == "PUT":
                 self.uploads[upload][int(request.query["partNumber"])] = request
                 return Answer(200, {"ETag": f'"{zlib.crc32(request.body):08x}"'})
+            if request.method == "DELETE" and self.aborts_refused:
+                self.aborts_refused -= 1
+                return REFUSALS["503"]()
             if request.method == "DELETE":
                 del self.uploads[upload]
                 return Answer(204)

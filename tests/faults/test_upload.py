@@ -151,6 +151,20 @@ def test_stopped_before_it_is_told_that_it_began(case: Case):
     assert not case.server.uploads and not case.server.objects and case.server.seen["abort"] == 1, case.server.seen
 
 
+@pytest.mark.parametrize("why", ["stopped", "failed"])
+def test_the_server_is_too_busy_to_abort(why: str, case: Case):
+    """It is asked again, until it does."""
+    case.server.reset("403" if why == "failed" else "stall", COMPLETE - 1, 1)
+    case.server.aborts_refused = 2
+    if why == "failed":
+        code, err, _ = upload(case)
+        assert code == DENIED, (code, err)
+    else:
+        process = start("snapshot", case.tree, "s3://bucket/key", env=case.server.environment)
+        terminate(process, once=lambda: case.server.hits)
+    assert not case.server.uploads and not case.server.objects and case.server.seen["abort"] == 3, case.server.seen
+
+
 def test_a_server_that_takes_checksums_for_content(case: Case):
     """It says that all is well; the object is damaged. Without checksums it is not."""
     case.server.reset()
