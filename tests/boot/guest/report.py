@@ -74,7 +74,9 @@ def main():
         attached = run("/usr/local/sbin/attach-disks", *LATE)
         report["attached"] = attached
         for _ in range(WAIT):
-            if run("systemctl", "is-active", "burst-restore@late.service")["out"].strip() == "active":
+            # Active is it a moment before its process ends.
+            state = run("systemctl", "show", "--property=SubState", "--value", "burst-restore@late.service")
+            if state["out"].strip() == "exited":
                 break
             time.sleep(1)
         report["late"] = run("systemctl", "status", "--no-pager", "--full", "burst-restore@late.service")
