@@ -143,7 +143,6 @@ impl Client {
             headers,
             under_way: Arc::default(),
             stall_timeout: options.stall_timeout,
-            // What an upload that is given up has to tidy up waits for answers, too.
             stop: options.stop.clone(),
             repeated: options.repeated.clone(),
             events: options.events.clone(),

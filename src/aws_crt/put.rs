@@ -329,10 +329,10 @@ impl Upload {
             return Err(Error::new(Kind::Failure, message)
                 .with_hint("run it again; if it comes again, test the memory of this machine"));
         }
-        if !matches!(result, Ok(true)) && self.is_complete_despite(result.as_ref().err()) {
-            return Ok(());
-        }
         if !matches!(result, Ok(true)) {
+            if self.is_complete_despite(result.as_ref().err()) {
+                return Ok(());
+            }
             self.abort_again();
         }
         let confirmed = result.map_err(|f| f.into_error(&self.name, self.client.host(), Doing::Write))?;
