@@ -27,12 +27,13 @@ use mountpoint_s3_crt::s3::client::{
     Client as CrtClient, ClientConfig, MetaRequest, MetaRequestOptions, MetaRequestType, RequestMetrics,
     init_signing_config,
 };
-
+use mountpoint_s3_crt::s3::pool::{CrtBufferPoolFactory, MemoryPoolFactoryWrapper};
 use mountpoint_s3_crt_sys::aws_s3_errors;
 use tracing::info;
 
 use super::address::{Address, encode_key};
 use super::failure::Failure;
+use super::pool::BufferPool;
 use crate::error::{Error, Kind, Result};
 use crate::observe::{Event, Events};
 use crate::stop::{StopFlag, check_stop};
@@ -116,6 +117,10 @@ impl Client {
             .throughput_target_gbps(0.4 * f64::from(connections) + 0.1)
             .max_active_connections_override(u32::from(connections))
             .memory_limit_in_bytes(memory_limit(options, purpose, connections));
+        if purpose == Purpose::Download {
+            let pool = MemoryPoolFactoryWrapper::new(|_| BufferPool::new(PART as usize));
+            config.buffer_pool_factory(CrtBufferPoolFactory::new(pool, runtime.event_loops.clone()));
+        }
         if !options.network_interfaces.is_empty() {
             options.network_interfaces.iter().try_for_each(|name| interface_exists(name))?;
             config.network_interface_names(options.network_interfaces.clone());

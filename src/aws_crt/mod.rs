@@ -11,6 +11,7 @@ mod client;
 mod confirm;
 mod failure;
 pub mod get;
+mod pool;
 pub mod put;
 
 pub use client::{Client, Purpose};
