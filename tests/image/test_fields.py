@@ -3,6 +3,7 @@ own reader. What differs on purpose is evened out here, and listed in spec/btrfs
 
 import json
 import os
+import random
 import re
 import subprocess
 from collections.abc import Callable
@@ -11,8 +12,8 @@ from pathlib import Path
 import pytest
 from archives import Archives
 from btrfs_volume import Volume
-from burst import burst
-from listing import MARKER
+from burst import burst, snapshot
+from listing import MARKER, assert_same, listing
 from made_image import Image
 
 ROOT = 256
@@ -90,6 +91,27 @@ def test_fields(name: str, made: Archives, volume: Callable[..., Volume], tmp: P
             # Compared above.
             del one["xattrs"][MARKER], other["xattrs"][MARKER]
         assert one == other, f"{path}: {one} -> {other}"
+
+
+def test_frames_that_save_no_sector(tmp: Path):
+    """They stay as they are, where the kernel would have kept the content plain; nothing is decompressed."""
+    tree, archive, image = tmp / "tree", tmp / "archive", Image(tmp / "image")
+    tree.mkdir()
+    order = random.Random(5)
+    # What hardly compresses: to more than the last sector, or than what goes inline.
+    for size in (3000, 4096, 6000):
+        (tree / str(size)).write_bytes(bytes(order.choices(range(100), k=size)))
+    (tree / str(128 << 10)).write_bytes(order.randbytes((128 << 10) - 3000) + bytes(3000))
+    snapshot(tree, archive)
+    done = json.loads(image.make(archive, "200M", "--json").out)
+    assert (done["encoded_frames"], done["decoded_frames"]) == (4, 0)
+    found = dump(image.path)
+    for size in (3000, 4096, 6000, 128 << 10):
+        sectors = -(-size // 4096) * 4096
+        assert found[f"./{size}"]["extents"] == [("compressed", 0, sectors, 0, sectors, sectors)]
+    image.check()
+    with image.mounted() as path:
+        assert_same(listing(tree), listing(path))
 
 
 def marker(root: Path) -> dict:

@@ -150,8 +150,9 @@ impl<'a> Placer<'a> {
             PieceKind::Raw { range } | PieceKind::Stored { range } => self.plain(entry, inode, at, slice(bytes, range)),
             PieceKind::Frame { range } => {
                 let frame = slice(bytes, range);
-                // As the kernel compresses: only what saves a sector is worth it (fs/btrfs/inode.c, compress_file_range).
-                if round_up(frame.len() as u64) < round_up(piece.content_len) {
+                // The kernel keeps what it compresses only if that saves a sector (fs/btrfs/inode.c, compress_file_range).
+                // Here it is compressed already; what would take more sectors than its content is not worth that.
+                if round_up(frame.len() as u64) <= round_up(piece.content_len) {
                     return self.compressed(entry, inode, at, piece.content_len, frame);
                 }
                 self.decompress(frame, piece.content_len)?;
