@@ -54,8 +54,17 @@ def device_of(mounted: Path) -> str:
     """MAJOR:MINOR of the device that is mounted there; BTRFS itself shows another one."""
     command = ["findmnt", "--noheadings", "--output", "SOURCE", "--target", mounted]
     found = subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
-    number = os.stat(found).st_rdev
+    return device_number(found)
+
+
+def device_number(device: str) -> str:
+    number = os.stat(device).st_rdev
     return f"{os.major(number)}:{os.minor(number)}"
+
+
+def written(device: str) -> int:
+    """Bytes written to MAJOR:MINOR so far (Documentation/block/stat.rst)."""
+    return int(Path("/sys/dev/block", device, "stat").read_text().split()[6]) * 512
 
 
 def blkio() -> Path | None:
