@@ -32,7 +32,7 @@ GOOD = {
     },
 }
 VOLUME = {
-    "devices": ["/dev/sdf", "instance-store"],
+    "devices": ["/dev/sdf", "instance-store", "tag:Name=scratch"],
     "path": "/v",
     "wait_seconds": 9,
     "label": "v",
@@ -61,6 +61,7 @@ BAD = [
     (only(source="s3://bucket"), "burst.restores.0.source"),
     (only(source="-"), "burst.restores.0.source"),
     (only(device="vol-123"), "burst.restores.0.device"),
+    (only(device="tag:Name"), "burst.restores.0.device"),
     (only(name="a/b"), "burst.restores.0.name"),
     (only(name=".hidden"), "burst.restores.0.name"),
     (only(wait_seconds="300"), "burst.restores.0.wait_seconds"),
@@ -102,7 +103,12 @@ print("\\n" + json.dumps(out))
 
 def test_sections(machine: Machine) -> None:
     machine.start()
-    good = [only(), {"volumes": [VOLUME]}, {"defaults": {key: GOOD[key] for key in SHARED}, **only()}]
+    good = [
+        only(),
+        only(device="tag:Name=data"),
+        {"volumes": [VOLUME]},
+        {"defaults": {key: GOOD[key] for key in SHARED}, **only()},
+    ]
     machine.write("/tmp/sections", json.dumps(good + [section for section, _ in BAD]))
     found = json.loads(machine.run("python3", "-B", "-c", PROGRAM).out.splitlines()[-1])
     assert found[: len(good)] == [None] * len(good), found
