@@ -44,6 +44,8 @@ class Hostile:
     codes: tuple[int, ...] = (CORRUPT,)
     # A pipe learns the directory and the checksums last: what it may say instead.
     pipe: tuple[int, ...] | None = None
+    # Where a file system that is made of it cannot hold what another takes, or no kernel is asked.
+    image: tuple[int, ...] | None = None
     # What its file `file` holds, if it can be restored and `burst verify --content` has nothing against it.
     holds: bytes | None = None
 
@@ -343,7 +345,8 @@ def main() -> None:
     for n, each in enumerate(everything()):
         name = f"{n:04}.zip"
         (where / name).write_bytes(each.content)
-        manifest.append({"file": name, "name": each.name, "shows": each.shows, "exit_codes": each.codes})
+        codes = {"exit_codes": each.codes, "exit_codes_image": each.image or each.codes}
+        manifest.append({"file": name, "name": each.name, "shows": each.shows, **codes})
     (where / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n")
     print(len(manifest), "archives")
 

@@ -15,6 +15,32 @@ fn put(bytes: &mut [u8], at: Option<usize>, crc: u32) -> Option<()> {
     Some(())
 }
 
+/// Makes local file headers say what the directory says, so that names and sizes can change in one place.
+pub fn agree(bytes: &mut [u8]) {
+    let Some(mut at) = bytes.len().checked_sub(6).and_then(|end| number::<4>(bytes, end)) else { return };
+    while bytes.get(at..).is_some_and(|rest| rest.starts_with(b"PK\x01\x02")) {
+        let Some(next) = agree_one(bytes, at) else { return };
+        at = next;
+    }
+}
+
+/// Where the next header of the directory is.
+fn agree_one(bytes: &mut [u8], at: usize) -> Option<usize> {
+    let [name, extra, comment] = [28, 30, 32].map(|field| number::<2>(bytes, at + field));
+    let (name, local) = (name?, number::<4>(bytes, at + 42)?);
+    // Version, flags, method and time; then CRC-32 and sizes, unless a descriptor has them; then the name.
+    let described = number::<2>(bytes, at + 8)? & 8 != 0;
+    if bytes.get(local..)?.starts_with(b"PK\x03\x04") && number::<2>(bytes, local + 26)? == name {
+        let fields = if described { 10 } else { 22 };
+        for (from, to, length) in [(at + 6, local + 4, fields), (at + 46, local + 30, name)] {
+            if from + length <= bytes.len() && to + length <= bytes.len() {
+                bytes.copy_within(from..from + length, to);
+            }
+        }
+    }
+    Some(at + 46 + name + extra? + comment?)
+}
+
 /// False if the bytes do not look like an archive.
 pub fn reseal(bytes: &mut [u8]) -> bool {
     seal(bytes).is_some()
