@@ -3,7 +3,7 @@
 mod differential;
 mod image;
 pub mod read;
-mod reseal;
+pub mod reseal;
 pub mod seven_zip;
 
 use burst::format::attributes::{AttributeList, encode_root, parse_root};
