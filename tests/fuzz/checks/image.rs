@@ -45,7 +45,8 @@ impl ArchiveSource for Memory {
     }
 }
 
-pub fn image(bytes: &[u8]) {
+/// Whether there was one.
+pub fn image(bytes: &[u8]) -> bool {
     let mut archive = bytes.to_vec();
     reseal::agree(&mut archive);
     reseal::reseal(&mut archive);
@@ -58,7 +59,7 @@ pub fn image(bytes: &[u8]) {
     let made = Archive::open(Box::new(Memory(archive.clone()))).and_then(|archive| {
         make(&archive, Destination::Files(&[(file.clone(), SIZE)]), &options, &Events::unheard(), &StopFlag::new(0))
     });
-    match made {
+    match &made {
         Err(e) => {
             let kinds = [Kind::Corrupt, Kind::UnsafeEntry, Kind::Unsupported, Kind::NoSpace];
             assert!(kinds.contains(&e.kind()), "{:?}: {e}", e.kind());
@@ -79,4 +80,5 @@ pub fn image(bytes: &[u8]) {
             }
         }
     }
+    made.is_ok()
 }
