@@ -45,7 +45,7 @@ def attack(place: Place, tmp: Path, each: corpus.Hostile) -> list[str]:
     return wrong
 
 
-# The smallest file system that holds all of them but the bomb of zeros.
+# Enough for each of them that is no lie.
 SIZE = "128M"
 
 
