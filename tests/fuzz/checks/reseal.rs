@@ -21,6 +21,8 @@ fn put(bytes: &mut [u8], at: Option<usize>, crc: u32) -> Option<()> {
 pub struct Header {
     pub at: usize,
     pub name: Range<usize>,
+    /// Only a fuzzer changes it.
+    #[allow(dead_code)]
     pub extra: Range<usize>,
 }
 
