@@ -32,6 +32,7 @@ fn all_checks_hold() {
             checks::fields(bytes);
             checks::differential(bytes);
             checks::journal(bytes);
+            checks::image(bytes);
             seen += 1;
         });
     }

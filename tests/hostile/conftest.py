@@ -6,6 +6,7 @@ from pathlib import Path
 TESTS = Path(__file__).resolve().parents[1]
 sys.path[:0] = [
     str(TESTS / "hostile"),
+    str(TESTS / "image"),
     str(TESTS / "system"),
     str(TESTS / "format"),
     str(TESTS.parent / "spec" / "reference"),

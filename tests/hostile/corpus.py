@@ -44,6 +44,8 @@ class Hostile:
     codes: tuple[int, ...] = (CORRUPT,)
     # A pipe learns the directory and the checksums last: what it may say instead.
     pipe: tuple[int, ...] | None = None
+    # What `burst image` ends with, where that is narrower: no kernel and no other file system has a say in it.
+    image: tuple[int, ...] | None = None
     # What its file `file` holds, if it can be restored and `burst verify --content` has nothing against it.
     holds: bytes | None = None
 
@@ -132,38 +134,45 @@ def links() -> Iterator[Hostile]:
     to_link = [Item(b"l", LINK, b"../outside/canary", attributes=LINKS), link(b"h", 0, b"l")]
     yield Hostile("hard-to-outside-link", "a hard link to a link that leads out: links the link", build(to_link), (OK,))
     many = [target, *(link(b"h%d" % n, 0, b"file") for n in range(3000))]
-    yield Hostile("many-links", "more names than were counted", build(many), (OK, *REFUSED))
-    yield Hostile("link-mode", "a link with set-user-ID", build([Item(b"l", 0o124777, b"x")]), (OK, *REFUSED))
+    yield Hostile("many-links", "more names than were counted", build(many), (OK, *REFUSED), image=(OK,))
+    yield Hostile("link-mode", "a link with set-user-ID", build([Item(b"l", 0o124777, b"x")]), (OK, *REFUSED),
+                  image=(OK,))  # fmt: skip
     device = attribute(0x82, struct.pack("<II", 1, 3))
     huge = attribute(0x82, struct.pack("<II", (1 << 32) - 1, (1 << 32) - 1))
     yield Hostile("device", "a device of root's", build([Item(b"null", 0o020666, attributes=device)]), (OK,))
     yield Hostile(
-        "device-numbers", "numbers no device has", build([Item(b"null", 0o060666, attributes=huge)]), (OK, UNSAFE, 1)
-    )
+        "device-numbers", "numbers no device has", build([Item(b"null", 0o060666, attributes=huge)]), (OK, UNSAFE, 1),
+        image=(UNSAFE,),
+    )  # fmt: skip
     for bits in (0o140644, 0o000644, 0o170644, 0o110644):
         yield Hostile(f"type-{bits:o}", "a type there is not", build([Item(b"x", bits)]), REFUSED)
     setuid = file(b"setuid", uid=0, gid=0, mode=0o104755)
     yield Hostile("setuid", "set-user-ID of root: kept, when root restores", build([setuid]), (OK,))
     odd = xattrs({b"system.posix_acl_access": b"nonsense"})
-    yield Hostile("bad-acl", "an ACL the kernel refuses", build([file(attributes=odd)]), (1, 17, *REFUSED))
+    yield Hostile("bad-acl", "an ACL the kernel refuses", build([file(attributes=odd)]), (1, 17, *REFUSED),
+                  image=(UNSAFE,))  # fmt: skip
     odd = xattrs({b"security.capability": b"\1"})
-    yield Hostile("bad-capability", "a capability the kernel refuses", build([file(attributes=odd)]), (1, *REFUSED))
+    yield Hostile("bad-capability", "a capability the kernel refuses", build([file(attributes=odd)]), (1, *REFUSED),
+                  image=(UNSAFE,))  # fmt: skip
     odd = xattrs({b"nonsense": b"\1"})
-    yield Hostile("no-namespace", "an attribute without namespace", build([file(attributes=odd)]), (1, 17, *REFUSED))
+    yield Hostile("no-namespace", "an attribute without namespace", build([file(attributes=odd)]), (1, 17, *REFUSED),
+                  image=(UNSAFE,))  # fmt: skip
     odd = xattrs({b"user.burst.restored": b"{}"})
     yield Hostile(
         "own-marker",
         "an entry that carries the mark of a complete target",
         build([file(attributes=odd)]),
         (OK, *REFUSED),
+        image=(OK,),
     )
     root = struct.pack("<IIIqI", 0o40755, 0, 0, 1, 0) + xattrs({b"user.burst.restored": b"{}"})
     yield Hostile("root-marker", "a root that carries it, and a damaged part",
                   hooked_root([file()], root, map=put(0, "<I", 1)), (CORRUPT,))  # fmt: skip
     owner = file(b"x", uid=(1 << 32) - 1)
-    yield Hostile("no-owner", "the user id that means: leave it", build([owner]), (1, *REFUSED))
+    yield Hostile("no-owner", "the user id that means: leave it", build([owner]), (1, *REFUSED), image=(CORRUPT,))
     for n, when in enumerate((-(1 << 63), (1 << 63) - 1, 1 << 40, -(1 << 40))):
-        yield Hostile(f"time-{n}", f"modified {when} s after 1970", build([file(mtime=when)]), (OK, 1, *REFUSED))
+        yield Hostile(f"time-{n}", f"modified {when} s after 1970", build([file(mtime=when)]), (OK, 1, *REFUSED),
+                      image=(OK,))  # fmt: skip
 
 
 def hooked_root(items: list[Item], root: bytes, **hooks: object) -> bytes:
@@ -177,8 +186,9 @@ def frames() -> Iterator[Hostile]:
 
     def packed(name: str, shows: str, frame: bytes, size: int = EXTENT, codes: tuple[int, ...] = (CORRUPT,), **more):
         tail = more.pop("tail", None) or ([skippable(8)] if size == EXTENT else [])
+        image = more.pop("image", None)
         item = Item(b"file", content=text[:size], frames=[(frame, size)], tail=tail, **more)
-        return Hostile(f"frame-{name}", shows, build([item, file(b"next")]), codes, holds=text[:size])
+        return Hostile(f"frame-{name}", shows, build([item, file(b"next")]), codes, image=image, holds=text[:size])
 
     for n in (1, 4, 5, 6, 9, 10, len(good) // 2, len(good) - 3, len(good) - 1):
         yield packed(f"cut-{n}", f"{n} of {len(good)} bytes of a frame", good[:n])
@@ -208,7 +218,8 @@ def frames() -> Iterator[Hostile]:
     yield packed("bad-checksum", "a frame with a wrong checksum", bytes(wrong))
     dictionary = zstandard.ZstdCompressionDict(text[:4096], dict_type=zstandard.DICT_TYPE_RAWCONTENT)
     raw_dict = zstandard.ZstdCompressor(level=3, dict_data=dictionary).compress(text)
-    yield packed("raw-dictionary", "needs a dictionary and does not say so", raw_dict, codes=(OK, CORRUPT))
+    yield packed("raw-dictionary", "needs a dictionary and does not say so", raw_dict, codes=(OK, CORRUPT),
+                 image=(OK,))  # fmt: skip
     for descriptor in range(256):
         # Bits 7-6 content size, 5 single segment, 3 reserved, 2 checksum, 1-0 dictionary.
         if descriptor in (0xA0, 0x20, 0x60, 0x80):
@@ -262,13 +273,20 @@ def extremes() -> Iterator[Hostile]:
                 blob = build(items, hooks={where: put(at, "<" + form, value)})
                 if blob == truth:
                     continue
-                may = (OK, *REFUSED) if (where, what) in HARMLESS else REFUSED
+                image = HARMLESS.get((where, what))
+                may = (OK, *REFUSED) if image else REFUSED
                 yield Hostile(f"{where.replace(':', '-')}-{what.replace(' ', '-')}-{n}", f"{what} of {where} is {value}",
-                              blob, may, pipe=(OK, *REFUSED) if may != REFUSED else None)  # fmt: skip
+                              blob, may, pipe=(OK, *REFUSED) if image else None, image=image)  # fmt: skip
 
 
-# A hint, the minor version, and what only the content tells (its checksum is for other tools).
-HARMLESS = {("trailer", "part size"), ("trailer", "minor"), ("header:2", "external"), ("trailer", "root crc")}
+# A hint, the minor version, and what only the content tells (its checksum is for other tools). With what an image of it
+# ends: a checksum of the root that is wrong is seen, and a file of no type refused.
+HARMLESS = {
+    ("trailer", "part size"): (OK,),
+    ("trailer", "minor"): (OK,),
+    ("header:2", "external"): (UNSAFE,),
+    ("trailer", "root crc"): (CORRUPT,),
+}
 
 
 def bombs() -> Iterator[Hostile]:
@@ -300,7 +318,7 @@ def bombs() -> Iterator[Hostile]:
     yield Hostile("many-attributes", "more attributes than a header takes", build([Item(b"f", overflow=wide)]), (OK,))
     large = xattrs({b"user.a": bytes(65536)})
     yield Hostile("large-attribute", "64 KiB in one attribute: more than BTRFS takes", build([Item(b"f", overflow=large)]),
-                  (OK, 1, NO_SPACE, *REFUSED))  # fmt: skip
+                  (OK, 1, NO_SPACE, *REFUSED), image=(UNSAFE,))  # fmt: skip
 
 
 def truncations() -> Iterator[Hostile]:
@@ -343,7 +361,8 @@ def main() -> None:
     for n, each in enumerate(everything()):
         name = f"{n:04}.zip"
         (where / name).write_bytes(each.content)
-        manifest.append({"file": name, "name": each.name, "shows": each.shows, "exit_codes": each.codes})
+        codes = {"exit_codes": each.codes, "exit_codes_image": each.image or each.codes}
+        manifest.append({"file": name, "name": each.name, "shows": each.shows, **codes})
     (where / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n")
     print(len(manifest), "archives")
 

@@ -56,6 +56,9 @@ class Place:
             if code:
                 left = run("find", self.target, "-perm", "-4000", "-uid", "0")
                 assert not left, f"set-user-ID of root left behind: {left}"
+        self.check_message(code, err)
+
+    def check_message(self, code: int, err: str) -> None:
         if code:
             lines = err.splitlines()
             assert len(lines) == 1 and lines[0].startswith("burst: ") and len(lines[0]) < 10_000, err

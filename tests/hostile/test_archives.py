@@ -1,5 +1,5 @@
 """Every hostile archive, restored as a file and from a pipe into a real BTRFS: the exit code of the manifest, no panic,
-nothing outside of the target, no target that looks complete and is not."""
+nothing outside of the target, no target that looks complete and is not. And as an image: no file, or one that is clean."""
 
 import os
 from collections import Counter
@@ -8,8 +8,9 @@ from pathlib import Path
 
 import corpus
 import pytest
-from btrfs_volume import Volume
+from btrfs_volume import Volume, run
 from harness import Place
+from made_image import Image, superblocks
 
 
 @pytest.fixture(scope="module")
@@ -27,25 +28,53 @@ def attack(place: Place, tmp: Path, each: corpus.Hostile) -> list[str]:
         ("file", each.codes, lambda: place.burst("restore", "--quiet", archive, place.target)),
         ("pipe", each.pipe or each.codes, lambda: place.burst("restore", "-q", "-", place.target, stdin=each.content)),
     ]
-    for how, codes, run in ways:
+    for how, codes, restore in ways:
         try:
-            code, err = run()
+            code, err = restore()
             place.check(code, err)
             assert code in codes, f"exit code {code}, not {codes}: {err[:300]}"
             if code == 0 and each.holds is not None:
-                check_content(place, archive, each.holds)
+                check_content(place, archive, place.target, each.holds)
         except Exception as e:
             wrong.append(f"{each.name} ({each.shows}), {how}: {e}")
         place.clear()
+    try:
+        attack_image(place, tmp, archive, each)
+    except Exception as e:
+        wrong.append(f"{each.name} ({each.shows}), image: {e}")
     return wrong
 
 
-def check_content(place: Place, archive: Path, content: bytes) -> None:
+# Enough for each of them that is no lie.
+SIZE = "128M"
+
+
+def attack_image(place: Place, tmp: Path, archive: Path, each: corpus.Hostile) -> None:
+    """No kernel is asked while it is made, so afterwards there is nothing, or what `btrfs check` and a kernel take."""
+    image, codes = Image(tmp / "image"), each.image or each.codes
+    code, err = place.burst("image", "--quiet", archive, image.path, "--size", SIZE)
+    place.check_message(code, err)
+    try:
+        assert code in codes, f"exit code {code}, not {codes}: {err[:300]}"
+        assert (code == 0) == image.path.exists(), f"exit code {code}, and an image: {image.path.exists()}"
+        if code == 0:
+            assert superblocks(image.path)
+            image.check()
+            with image.mounted("ro") as root:
+                # Everything can be looked at.
+                run("find", root, "-printf", "%s")
+                if each.holds is not None:
+                    check_content(place, archive, root, each.holds)
+    finally:
+        image.path.unlink(missing_ok=True)
+
+
+def check_content(place: Place, archive: Path, target: Path, content: bytes) -> None:
     """The kernel reads back what it was given unseen; only a frame that does not decompress to what it says may differ,
     which nothing but decompressing it can tell."""
     code, err = place.burst("verify", "--quiet", "--content", archive)
     if code == 0:
-        assert (place.target / "file").read_bytes() == content, "other content than the archive's"
+        assert (target / "file").read_bytes() == content, "other content than the archive's"
     else:
         assert code == corpus.CORRUPT, err
 

@@ -1,8 +1,9 @@
 //! What must hold for any bytes at all. The fuzzers run these, and the tests of the format with every case ever found.
 
 mod differential;
+mod image;
 pub mod read;
-mod reseal;
+pub mod reseal;
 pub mod seven_zip;
 
 use burst::format::attributes::{AttributeList, encode_root, parse_root};
@@ -12,6 +13,7 @@ use burst::format::{Step, zstd_frame};
 use burst::restore::journal;
 
 pub use differential::differential;
+pub use image::image;
 
 /// End records, trailer, part map, directory and parts, behind checksums that are made right.
 pub fn archive(bytes: &[u8]) {

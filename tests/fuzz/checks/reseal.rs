@@ -1,5 +1,7 @@
 //! Makes the checksums right again, as far as they can be found, so that what lies behind them is reached.
 
+use std::ops::Range;
+
 use burst::format::checksum::crc32c;
 use burst::restore::journal::{encode_header, record_sum, seed};
 
@@ -13,6 +15,51 @@ fn put(bytes: &mut [u8], at: Option<usize>, crc: u32) -> Option<()> {
     let at = at?;
     bytes.get_mut(at..at.checked_add(4)?)?.copy_from_slice(&crc.to_le_bytes());
     Some(())
+}
+
+/// Where a header of the directory is, and what lies in it.
+pub struct Header {
+    pub at: usize,
+    pub name: Range<usize>,
+    /// Only a fuzzer changes it.
+    #[allow(dead_code)]
+    pub extra: Range<usize>,
+}
+
+/// As many as can be found.
+pub fn headers(bytes: &[u8]) -> Vec<Header> {
+    let mut all = Vec::new();
+    let mut at = bytes.len().checked_sub(6).and_then(|end| number::<4>(bytes, end)).unwrap_or(bytes.len());
+    while bytes.get(at..).is_some_and(|rest| rest.starts_with(b"PK\x01\x02") && rest.len() > 46) {
+        let [name, extra, comment] = [28, 30, 32].map(|field| number::<2>(bytes, at + field).unwrap_or(0));
+        let (name, extra) = (at + 46..at + 46 + name, at + 46 + name..at + 46 + name + extra);
+        if extra.end > bytes.len() {
+            break;
+        }
+        let next = extra.end + comment;
+        all.push(Header { at, name, extra });
+        at = next;
+    }
+    all
+}
+
+/// Makes local file headers say what the directory says, so that names and sizes can change in one place.
+pub fn agree(bytes: &mut [u8]) {
+    for Header { at, name, .. } in headers(bytes) {
+        let Some(local) = number::<4>(bytes, at + 42) else { continue };
+        let is_header = bytes.get(local..).is_some_and(|rest| rest.starts_with(b"PK\x03\x04"));
+        if !is_header || number::<2>(bytes, local + 26) != Some(name.len()) {
+            continue;
+        }
+        // Version, flags, method and time; then CRC-32 and sizes, unless a descriptor has them; then the name.
+        let described = bytes[at + 8] & 8 != 0;
+        let fields = at + 6..at + if described { 16 } else { 28 };
+        for (from, to) in [(fields, local + 4), (name, local + 30)] {
+            if to + from.len() <= bytes.len() {
+                bytes.copy_within(from, to);
+            }
+        }
+    }
 }
 
 /// False if the bytes do not look like an archive.
