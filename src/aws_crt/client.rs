@@ -117,7 +117,8 @@ impl Client {
             .throughput_target_gbps(0.4 * f64::from(connections) + 0.1)
             .max_active_connections_override(u32::from(connections))
             .memory_limit_in_bytes(memory_limit(options, purpose, connections));
-        if purpose == Purpose::Download {
+        // Only the CRT's own pool keeps a limit that was stated.
+        if purpose == Purpose::Download && options.memory_limit.is_none() {
             let pool = MemoryPoolFactoryWrapper::new(|_| BufferPool::new(PART as usize));
             config.buffer_pool_factory(CrtBufferPoolFactory::new(pool, runtime.event_loops.clone()));
         }

@@ -93,7 +93,7 @@ pub struct S3Options {
     pub max_in_flight: u16,
     /// Network interfaces over which connections are spread, by the kernel's names; none: as its routes say.
     pub network_interfaces: Vec<String>,
-    /// Bytes the S3 client may use for parts; None derives it from the parts in flight. At least 256 MiB.
+    /// Bytes the S3 client may use for parts; None: as many as the requests in flight need. At least 256 MiB.
     pub memory_limit: Option<u64>,
     /// Attempts after the first one of a request that failed for a reason that may pass.
     pub max_retries: usize,
