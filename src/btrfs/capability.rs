@@ -46,17 +46,31 @@ pub(super) struct FsInfo {
     pub max_id: u64,
     num_devices: u64,
     pub fsid: [u8; 16],
-    nodesize: u32,
-    sectorsize: u32,
+    pub nodesize: u32,
+    pub sectorsize: u32,
     clone_alignment: u32,
     csum_type: u16,
     csum_size: u16,
+    /// In: what is asked for beyond the basics; out: what of it there is.
     flags: u64,
     generation: u64,
     metadata_uuid: [u8; 16],
     reserved: [u8; 944],
 }
 const _: () = assert!(size_of::<FsInfo>() == 1024);
+
+/// `BTRFS_FS_INFO_FLAG_CSUM_INFO`: `csum_type` and `csum_size`.
+const FLAG_CSUM: u64 = 1;
+
+/// `BTRFS_CSUM_TYPE_CRC32`
+const CRC32C: u16 = 0;
+
+impl FsInfo {
+    /// Whether the checksum of a sector is its CRC-32C.
+    pub fn has_crc32c(&self) -> bool {
+        self.flags & FLAG_CSUM != 0 && self.csum_type == CRC32C
+    }
+}
 
 nix::ioctl_read!(ioctl_fs_info, 0x94, 31, FsInfo);
 nix::ioctl_read!(ioctl_get_flags, b'f', 1, libc::c_long);
@@ -110,7 +124,7 @@ pub(super) fn fs_info(file: BorrowedFd<'_>) -> io::Result<FsInfo> {
         clone_alignment: 0,
         csum_type: 0,
         csum_size: 0,
-        flags: 0,
+        flags: FLAG_CSUM,
         generation: 0,
         metadata_uuid: [0; 16],
         reserved: [0; 944],

@@ -84,7 +84,7 @@ impl DeviceErrors {
             let known = before.0.iter().find(|(known, _)| *known == devid);
             let before = known.map_or([0; KINDS.len()], |(_, counts)| *counts);
             let risen = now.iter().zip(before).any(|(now, before)| *now > before);
-            risen.then(|| Risen { device: path(file, devid), devid, before, now })
+            risen.then(|| Risen { device: device_path(file, devid), devid, before, now })
         })
     }
 }
@@ -112,7 +112,8 @@ fn counts(file: BorrowedFd<'_>, devid: u64) -> nix::Result<[u64; KINDS.len()]> {
     Ok(stats.values)
 }
 
-fn path(file: BorrowedFd<'_>, devid: u64) -> Option<PathBuf> {
+/// Where the device is; None if it is missing.
+pub(super) fn device_path(file: BorrowedFd<'_>, devid: u64) -> Option<PathBuf> {
     let mut info = DeviceInfo {
         devid,
         uuid: [0; 16],

@@ -15,4 +15,5 @@ mod order;
 mod page;
 mod privilege;
 mod sparse;
+mod trees;
 mod volume;

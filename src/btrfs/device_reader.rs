@@ -1,0 +1,184 @@
+//! Extents read from the devices of a mounted file system: many small ones that lie beside each other take one read,
+//! where the kernel would do one for each file.
+//!
+//! What is read counts only if it has the checksums that the file system has for it: the kernel may move an extent (a
+//! balance) between the moment its place is found and the moment it is read. Layouts: kernel
+//! `include/uapi/linux/btrfs_tree.h`.
+
+use std::collections::HashMap;
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::ops::Range;
+use std::os::fd::BorrowedFd;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+
+use nix::libc;
+
+use super::capability::fs_info;
+use super::device_errors::device_path;
+use super::tree_search::{TreeSearch, Wanted, u16_at, u32_at, u64_at};
+use crate::btrfs_image::buffer::AlignedBuffer;
+use crate::btrfs_image::checksum::crc32c;
+use crate::btrfs_image::constants::{
+    CHUNK_ITEM, CHUNK_TREE, CSUM_TREE, EXTENT_CSUM, EXTENT_CSUM_ITEM, FIRST_CHUNK_TREE, GROUP_DATA, GROUP_DUP,
+    GROUP_METADATA, GROUP_RAID1, SECTOR,
+};
+
+/// `BTRFS_BLOCK_GROUP_*` of data of which each copy is in one piece; the last two are RAID1C3 and RAID1C4.
+const WHOLE: u64 = GROUP_DATA | GROUP_METADATA | GROUP_RAID1 | GROUP_DUP | 1 << 9 | 1 << 10;
+
+/// The most that one read takes.
+const READ_MAX: u64 = 1 << 20;
+
+/// Extents so near to each other are read together, with what is between them.
+const GAP: u64 = 64 << 10;
+
+/// Reads extents of one file system; one per thread, because it owns a buffer of 1 MiB.
+pub struct DeviceReader {
+    search: TreeSearch,
+    /// Ascending.
+    chunks: Vec<Chunk>,
+    /// By identifier; None if it cannot be opened.
+    devices: HashMap<u64, Option<File>>,
+    /// No checksum item begins further than this before what it is of.
+    reach: u64,
+    buffer: AlignedBuffer,
+}
+
+/// Logical addresses that lie on a device in one piece.
+struct Chunk {
+    logical: Range<u64>,
+    device: u64,
+    physical: u64,
+}
+
+impl DeviceReader {
+    /// Learns where the file system of `within` keeps its data.
+    ///
+    /// Errors: EPERM without CAP_SYS_ADMIN in the first user namespace, ENOTTY elsewhere than on BTRFS, Unsupported where
+    /// sectors are not of 4 KiB or checksums not CRC-32C.
+    pub fn new(within: BorrowedFd<'_>) -> io::Result<DeviceReader> {
+        let info = fs_info(within)?;
+        if u64::from(info.sectorsize) != SECTOR || !info.has_crc32c() {
+            return Err(io::ErrorKind::Unsupported.into());
+        }
+        let mut search = TreeSearch::new();
+        Ok(DeviceReader {
+            chunks: chunks(&mut search, within)?,
+            search,
+            devices: HashMap::new(),
+            reach: u64::from(info.nodesize) / 4 * SECTOR,
+            buffer: AlignedBuffer::new(READ_MAX as usize),
+        })
+    }
+
+    /// Reads extents, logical addresses in bytes, and gives each that was read and is what it should be to `put`, with
+    /// its number. What is not given has to be read in another way.
+    pub fn read(&mut self, within: BorrowedFd<'_>, extents: &[Range<u64>], mut put: impl FnMut(usize, &[u8])) {
+        let mut order: Vec<usize> = (0..extents.len()).collect();
+        order.sort_unstable_by_key(|&number| extents.get(number).map(|extent| extent.start));
+        let mut rest = order.as_slice();
+        while let Some(first) = rest.first().and_then(|&number| extents.get(number)) {
+            let mut end = first.end;
+            let together = rest.iter().take_while(|&&number| {
+                let Some(extent) = extents.get(number) else { return false };
+                let fits = extent.start <= end.saturating_add(GAP) && extent.end.max(end) - first.start <= READ_MAX;
+                end = if fits { end.max(extent.end) } else { end };
+                fits
+            });
+            // An extent that is larger than a read goes alone, and is not read.
+            let (now, later) = rest.split_at_checked(together.count().max(1)).unwrap_or((rest, &[]));
+            rest = later;
+            let Some(sums) = self.fill(within, first.start..end) else { continue };
+            for &number in now {
+                let Some(extent) = extents.get(number) else { continue };
+                let place = (extent.start - first.start) as usize..(extent.end - first.start) as usize;
+                let Some(bytes) = self.buffer.get(place.clone()) else { continue };
+                let sums = sums.get(place.start / SECTOR as usize..place.end / SECTOR as usize);
+                let sectors = bytes.chunks(SECTOR as usize).map(|sector| Some(crc32c(sector)));
+                if sums.is_some_and(|sums| sectors.eq(sums.iter().copied())) {
+                    put(number, bytes);
+                }
+            }
+        }
+    }
+
+    /// Fills the start of the buffer. Gives the checksums of its sectors, as far as there are any.
+    fn fill(&mut self, within: BorrowedFd<'_>, span: Range<u64>) -> Option<Vec<Option<u32>>> {
+        let is_whole = span.start.is_multiple_of(SECTOR) && span.end.is_multiple_of(SECTOR);
+        let buffer = self.buffer.get_mut(..(span.end - span.start) as usize).filter(|_| is_whole)?;
+        let after = self.chunks.partition_point(|chunk| chunk.logical.start <= span.start);
+        let chunk = self.chunks.get(after.checked_sub(1)?)?;
+        if span.end > chunk.logical.end {
+            return None;
+        }
+        let device = self.devices.entry(chunk.device).or_insert_with(|| open(within, chunk.device)).as_ref()?;
+        device.read_exact_at(buffer, chunk.physical + (span.start - chunk.logical.start)).ok()?;
+        self.sums(within, span)
+    }
+
+    fn sums(&mut self, within: BorrowedFd<'_>, span: Range<u64>) -> Option<Vec<Option<u32>>> {
+        let mut sums = vec![None; ((span.end - span.start) / SECTOR) as usize];
+        let mut from = span.start.saturating_sub(self.reach);
+        while from < span.end {
+            let wanted = Wanted {
+                tree: CSUM_TREE,
+                object: EXTENT_CSUM,
+                types: EXTENT_CSUM_ITEM..=EXTENT_CSUM_ITEM,
+                offsets: from..=span.end - 1,
+                items: u32::MAX,
+            };
+            let before = from;
+            for item in self.search.find(within, &wanted).ok()? {
+                for (n, sum) in (0..).zip(item.bytes.chunks_exact(4)) {
+                    let address = item.offset + n * SECTOR;
+                    let place = address.checked_sub(span.start).map(|distance| (distance / SECTOR) as usize);
+                    if let Some(place) = place.and_then(|place| sums.get_mut(place)) {
+                        *place = u32_at(sum, 0);
+                    }
+                }
+                from = item.offset + 1;
+            }
+            if from == before {
+                break;
+            }
+        }
+        Some(sums)
+    }
+}
+
+fn open(within: BorrowedFd<'_>, device: u64) -> Option<File> {
+    // Past the page cache, which does not know what the file system writes.
+    OpenOptions::new().read(true).custom_flags(libc::O_DIRECT).open(device_path(within, device)?).ok()
+}
+
+/// The chunks whose data lies in one piece. Of several copies the first.
+fn chunks(search: &mut TreeSearch, within: BorrowedFd<'_>) -> io::Result<Vec<Chunk>> {
+    let mut found = Vec::new();
+    let mut from = 0;
+    loop {
+        let wanted = Wanted {
+            tree: CHUNK_TREE,
+            object: FIRST_CHUNK_TREE,
+            types: CHUNK_ITEM..=CHUNK_ITEM,
+            offsets: from..=u64::MAX,
+            items: u32::MAX,
+        };
+        let before = from;
+        for item in search.find(within, &wanted)? {
+            found.extend(chunk(item.offset, item.bytes));
+            from = item.offset + 1;
+        }
+        if from == before {
+            return Ok(found);
+        }
+    }
+}
+
+/// `struct btrfs_chunk`
+fn chunk(logical: u64, item: &[u8]) -> Option<Chunk> {
+    let (length, kind) = (u64_at(item, 0)?, u64_at(item, 24)?);
+    let is_whole = kind & GROUP_DATA != 0 && kind & !WHOLE == 0 && u16_at(item, 44)? > 0;
+    let (device, physical) = (u64_at(item, 48)?, u64_at(item, 56)?);
+    is_whole.then_some(Chunk { logical: logical..logical.checked_add(length)?, device, physical })
+}
