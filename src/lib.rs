@@ -99,7 +99,7 @@
 //!
 //! ```text
 //! cli  ->  restore, snapshot  ->  store, format, btrfs, btrfs_image, linux    store -> aws_crt, ec2, linux
-//!  |          \-> volume  ->  btrfs_image, linux                              btrfs -> linux
+//!  |          \-> volume  ->  btrfs_image, linux                              btrfs -> linux, btrfs_image
 //!  \-> job, volume, tuning -> store, ec2                  format -> nothing; btrfs_image, ec2 -> error
 //!                        restore, snapshot, store, aws_crt -> observe -> nothing
 //! ```
@@ -114,7 +114,7 @@
 //! | `job` | one restore as a file: read and checked | how it is carried out |
 //! | [`store`] | where archives live: S3, file, standard input and output | what an archive is |
 //! | `aws_crt` | every call into aws-c-s3 (feature `s3`) | |
-//! | [`btrfs`] | every BTRFS ioctl | |
+//! | [`btrfs`] | every BTRFS ioctl; what a mounted file system has in its trees and on its devices | |
 //! | `btrfs_image` | a BTRFS on disk: structures, trees, chunks, as pure code | files, devices, archives |
 //! | `tuning` | what the machine is (EC2 type, CPUs, memory, disks), and the numbers to run with | what they are for |
 //! | `ec2` | what EC2 says of this instance: its metadata service, its API (feature `ec2`) | what anybody makes of it |
@@ -141,6 +141,8 @@
 //! # Snapshot, as the data sees it
 //! On BTRFS, and as root, the sources are read from read-only subvolume snapshots that live as long as the run; other
 //! file systems may be frozen meanwhile, and a guard process thaws them whatever happens.
+//! What is small in them is not read by way of the kernel's inodes, but out of the trees, and from the devices where many
+//! extents lie beside each other.
 //! One walk in stable order; files are cut into 128 KiB pieces and compressed by all cores (frames that a BTRFS holds
 //! are taken as they are, and only decoded, for their checksum), put back in order, and
 //! given to the [`format::archive_writer::ArchiveWriter`], whose output is one stream of bytes to any

@@ -8,7 +8,8 @@ use nix::sys::stat::{major, minor};
 use super::compress::Compressor;
 use super::large::{Run, cut_runs};
 use super::record::{Record, Source, Stat};
-use super::source_file::{SourceFile, attributes_of_path, is_gone, read_link};
+use super::source_file::{SourceFile, attributes, attributes_of_path, is_gone, read_link};
+use super::still_tree::{Small, StillTrees};
 use super::stored::{Stored, StoredFrames};
 use super::{HardLinks, SnapshotOptions};
 use crate::error::Result;
@@ -29,6 +30,15 @@ pub enum Data {
     Framed(Vec<Piece>),
 }
 
+impl Data {
+    /// Of a file without holes: the pieces, unless they save next to nothing.
+    fn of(pieces: Vec<Piece>, content: &[u8]) -> Data {
+        let compressed: u64 = pieces.iter().map(Piece::length).sum();
+        let is_stored = compressed + compressed / 64 >= content.len() as u64;
+        if is_stored { Data::Stored(content.to_vec()) } else { Data::Framed(pieces) }
+    }
+}
+
 /// An entry that can be added to the archive.
 #[derive(Debug)]
 pub struct Ready {
@@ -42,6 +52,21 @@ pub struct Ready {
     pub inode: Option<(u64, u64)>,
     /// Set if the file did not hold still.
     pub changed: Option<PathBuf>,
+}
+
+impl Ready {
+    /// `stat`: of the inode that was read.
+    fn new(entry: NewEntry, data: Data, content: Part, stat: &Stat) -> Box<Ready> {
+        Box::new(Ready {
+            inode: entry.link_count.map(|_| stat.inode()),
+            entry,
+            data,
+            crc32: content.crc32,
+            content_length: content.length,
+            verbatim: content.verbatim,
+            changed: None,
+        })
+    }
 }
 
 /// What came of a record.
@@ -59,6 +84,7 @@ pub struct Worker<'a> {
     pub hard_links: HardLinks,
     pub compressor: Compressor,
     pub stored: StoredFrames,
+    trees: StillTrees,
     /// Content of the file or range at hand.
     pub buffer: Vec<u8>,
 }
@@ -70,6 +96,7 @@ impl<'a> Worker<'a> {
             hard_links: options.hard_links,
             compressor: Compressor::new(options.level)?,
             stored: StoredFrames::new(options.recompress),
+            trees: StillTrees::new(),
             buffer: Vec::new(),
         })
     }
@@ -99,18 +126,50 @@ impl<'a> Worker<'a> {
             }
             _ => return Ok(Read::Missing(path, Change::OtherType)),
         };
-        let crc32 = crc32(&data);
-        let content_length = data.len() as u64;
         let entry = self.entry(record, entry_type, attributes, &record.stat);
-        Ok(Read::Ready(Box::new(Ready {
-            inode: entry.link_count.map(|_| record.stat.inode()),
-            entry,
-            data: Data::Stored(data),
-            crc32,
-            content_length,
-            verbatim: 0,
-            changed: None,
-        })))
+        let content = Part { crc32: crc32(&data), length: data.len() as u64, verbatim: 0 };
+        Ok(Read::Ready(Ready::new(entry, Data::Stored(data), content, &record.stat)))
+    }
+
+    /// Reads the first part of what follows: small files of snapshots.
+    pub fn read_batch(&mut self, records: &[Option<&Record>]) -> Vec<Option<Small>> {
+        self.trees.read(records.iter().copied(), self.sources)
+    }
+
+    /// A small file or a link of a snapshot of which all is known. None: it has to be read in the ordinary way.
+    pub fn read_small(&mut self, record: &Record, small: &Small) -> Result<Option<Box<Ready>>> {
+        let stat = &record.stat;
+        let is_file = stat.is_regular();
+        if small.has_xattrs && !is_file {
+            return Ok(None);
+        }
+        let length = stat.size as usize;
+        if self.buffer.len() < length {
+            self.buffer.resize(length, 0);
+        }
+        let content = self.buffer.get_mut(..length).unwrap_or_default();
+        let Some(frame) = self.stored.decode(small.compression, self.trees.bytes(small), content) else {
+            return Ok(None);
+        };
+        let mut attributes = attributes(stat, Vec::new());
+        if small.has_xattrs {
+            let place = record.location(self.sources);
+            attributes = SourceFile::open_still(&place, record.shown(self.sources), *stat)?.attributes()?;
+        }
+        let mut part = Part { crc32: crc32(content), length: stat.size, verbatim: 0 };
+        let (entry_type, data) = if is_file {
+            let piece = match frame {
+                Some(bytes) => {
+                    part.verbatim = stat.size;
+                    Piece::Frame { bytes, content_length: stat.size as u32 }
+                }
+                None => self.compressor.piece(content)?,
+            };
+            (EntryType::Regular, Data::of(vec![piece], content))
+        } else {
+            (EntryType::Symlink, Data::Stored(content.to_vec()))
+        };
+        Ok(Some(Ready::new(self.entry(record, entry_type, attributes, stat), data, part, stat)))
     }
 
     fn read_file(&mut self, record: &Record) -> Result<Read> {
@@ -128,15 +187,10 @@ impl<'a> Worker<'a> {
             let unchanged = content.complete && file.is_unchanged()?;
             if unchanged || attempt == ATTEMPTS {
                 let entry = self.entry(record, EntryType::Regular, attributes, &file.stat);
-                return Ok(Read::Ready(Box::new(Ready {
-                    inode: entry.link_count.map(|_| file.stat.inode()),
-                    entry,
-                    data,
-                    crc32: content.crc32,
-                    content_length: content.length,
-                    verbatim: content.verbatim,
-                    changed: (!unchanged).then_some(path),
-                })));
+                let part = Part { crc32: content.crc32, length: content.length, verbatim: content.verbatim };
+                let mut ready = Ready::new(entry, data, part, &file.stat);
+                ready.changed = (!unchanged).then_some(path);
+                return Ok(Read::Ready(ready));
             }
         }
         unreachable!("the last attempt returns")
@@ -155,15 +209,11 @@ impl<'a> Worker<'a> {
         let mut content = self.range(file, &runs)?;
         let pieces = std::mem::take(&mut content.pieces);
         let has_holes = runs.iter().any(|run| run.is_hole);
-        let compressed: u64 = pieces.iter().map(Piece::length).sum();
-        let is_stored = pieces.is_empty() || (!has_holes && compressed + compressed / 64 >= content.length);
-        let data = if !is_stored {
-            Data::Framed(pieces)
-        } else {
-            // Without holes all of it was read by one run, and is still in the buffer.
-            Data::Stored(self.buffer.get(..content.length as usize).unwrap_or_default().to_vec())
-        };
-        Ok((data, content))
+        if has_holes && !pieces.is_empty() {
+            return Ok((Data::Framed(pieces), content));
+        }
+        // All of it was read by one run, and is still in the buffer.
+        Ok((Data::of(pieces, self.buffer.get(..content.length as usize).unwrap_or_default()), content))
     }
 
     /// Reads and compresses runs that follow each other, as far as the file goes.

@@ -20,6 +20,7 @@ mod selection;
 mod source_file;
 mod sources;
 mod still;
+mod still_tree;
 mod stored;
 mod walk;
 mod write;

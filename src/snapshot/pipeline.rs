@@ -14,6 +14,7 @@ use super::large::{self, Run};
 use super::read_ahead;
 use super::record::{Record, Source};
 use super::source_file::SourceFile;
+use super::still_tree::{self, Small};
 use super::walk::Walked;
 use super::{HardLinks, SnapshotOptions};
 use crate::error::{Error, Kind, Result};
@@ -51,6 +52,15 @@ pub enum Outcome {
 enum Item {
     Read(Record),
     Link(Record),
+}
+
+impl Item {
+    fn to_read(&self) -> Option<&Record> {
+        match self {
+            Item::Read(record) => Some(record),
+            Item::Link(_) => None,
+        }
+    }
 }
 
 enum Work {
@@ -121,7 +131,7 @@ fn work(worker: &mut Worker<'_>, queue: Receiver<Job>, budget: &Budget) {
             break;
         }
         let result = match work {
-            Work::Batch(items) => items.into_iter().map(|item| worker.outcome(item)).collect(),
+            Work::Batch(items) => worker.batch(items),
             Work::Range(file, runs) => worker.range(&file, &runs).map(|range| vec![Outcome::LargeRange(range)]),
         };
         // The writer may have given up.
@@ -130,11 +140,22 @@ fn work(worker: &mut Worker<'_>, queue: Receiver<Job>, budget: &Budget) {
 }
 
 impl Worker<'_> {
-    fn outcome(&mut self, item: Item) -> Result<Outcome> {
+    fn batch(&mut self, items: Vec<Item>) -> Answer {
+        let records: Vec<_> = items.iter().map(Item::to_read).collect();
+        let small = self.read_batch(&records);
+        items.into_iter().zip(small).map(|(item, small)| self.outcome(item, small)).collect()
+    }
+
+    fn outcome(&mut self, item: Item, small: Option<Small>) -> Result<Outcome> {
         let record = match item {
             Item::Link(record) => return Ok(Outcome::Link(record)),
             Item::Read(record) => record,
         };
+        if let Some(small) = small
+            && let Some(ready) = self.read_small(&record, &small)?
+        {
+            return Ok(Outcome::Entry(ready));
+        }
         Ok(match self.read(&record)? {
             Read::Ready(ready) => Outcome::Entry(ready),
             Read::Large(_) => Outcome::Grown(record),
@@ -217,11 +238,9 @@ impl Producer<'_> {
         if batch.is_empty() {
             return Ok(());
         }
-        let records = batch.iter().filter_map(|item| match item {
-            Item::Read(record) => Some(record),
-            Item::Link(_) => None,
-        });
-        read_ahead::files(&mut self.worker.stored, records, self.worker.sources);
+        let sources = self.worker.sources;
+        let records = batch.iter().filter_map(Item::to_read).filter(|record| !still_tree::can_read(record, sources));
+        read_ahead::files(&mut self.worker.stored, records, sources);
         self.send(cost, Work::Batch(batch))
     }
 

@@ -48,6 +48,14 @@ impl SourceFile {
         Ok(Ok(SourceFile { file, path: shown, stat }))
     }
 
+    /// [`open`](Self::open) in a snapshot, where nothing has changed since `stat` was taken.
+    pub fn open_still(path: &Path, shown: PathBuf, stat: Stat) -> Result<SourceFile> {
+        match open(path) {
+            Ok(file) => Ok(SourceFile { file, path: shown, stat }),
+            Err(e) => Err(Error::io(format!("open {}", shown.display()), e)),
+        }
+    }
+
     pub fn attributes(&self) -> Result<Attributes> {
         let xattrs = list_xattrs(self.file.as_fd()).map_err(|e| no_xattrs(&self.path, e))?;
         Ok(attributes(&self.stat, xattrs))
@@ -101,7 +109,7 @@ fn no_xattrs(path: &Path, error: io::Error) -> Error {
     Error::io(format!("read the extended attributes of {}", path.display()), error)
 }
 
-fn attributes(stat: &Stat, xattrs: Vec<Xattr>) -> Attributes {
+pub fn attributes(stat: &Stat, xattrs: Vec<Xattr>) -> Attributes {
     Attributes {
         permissions: stat.mode & 0o7777,
         uid: stat.uid,

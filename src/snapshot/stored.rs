@@ -80,21 +80,39 @@ impl StoredFrames {
         if extent.compression != Compression::Zstd || extent.unencoded_offset != 0 || extent.len > rest {
             return other;
         }
-        let bytes = self.extent.get(..extent.bytes).unwrap_or_default();
-        let Ok(Step::Ready(frame)) = parse(bytes) else { return other };
-        let (Some(bytes), Some(content)) = (bytes.get(..frame.length), content.get_mut(..frame.content_size as usize))
-        else {
-            return other;
-        };
         let is_last = range.start + extent.len == file.stat.size;
-        if u64::from(frame.content_size) != extent.len || !(is_last || extent.len.is_multiple_of(GRAIN)) {
-            return other;
-        }
-        match self.decoder.decompress(content, bytes) {
-            Ok(length) if length == content.len() => {
-                Stored::Frame { bytes: bytes.to_vec(), content_length: frame.content_size }
-            }
-            _ => other,
+        let content = content.get_mut(..extent.len as usize);
+        let (Some(content), true) = (content, is_last || extent.len.is_multiple_of(GRAIN)) else { return other };
+        let bytes = self.extent.get(..extent.bytes).unwrap_or_default();
+        match frame(&mut self.decoder, bytes, content) {
+            Some(bytes) => Stored::Frame { bytes, content_length: extent.len as u32 },
+            None => other,
         }
     }
+
+    /// All of a file as it is stored, found in another way than by [`take`](Self::take): fills `content`, and gives the
+    /// frame if that would take it. None if the kernel has to decompress it.
+    pub fn decode(&mut self, compression: Compression, stored: &[u8], content: &mut [u8]) -> Option<Option<Vec<u8>>> {
+        match compression {
+            Compression::None => {
+                content.copy_from_slice(stored.get(..content.len())?);
+                Some(None)
+            }
+            Compression::Zstd => {
+                let frame = frame(&mut self.decoder, stored, content)?;
+                Some((!self.is_off).then_some(frame))
+            }
+            _ => None,
+        }
+    }
+}
+
+/// The frame at the start of `bytes`, if it keeps the format's rules and is `content`, which it fills.
+fn frame(decoder: &mut DCtx<'_>, bytes: &[u8], content: &mut [u8]) -> Option<Vec<u8>> {
+    let Ok(Step::Ready(frame)) = parse(bytes) else { return None };
+    let bytes = bytes.get(..frame.length)?;
+    if frame.content_size as usize != content.len() || decoder.decompress(content, bytes) != Ok(content.len()) {
+        return None;
+    }
+    Some(bytes.to_vec())
 }

@@ -5,18 +5,19 @@
 
 use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
-use std::fs::{self, Metadata};
+use std::fs::{self, FileType, Metadata};
 use std::io::{self, BufReader};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use walkdir::WalkDir;
+use walkdir::{DirEntryExt, WalkDir};
 
 use super::area::{self, AREA};
 use super::record::{Record, Source, Stat};
 use super::selection::{Selection, Verdict};
 use super::still::Still;
+use super::still_tree::StillTrees;
 use super::{HardLinks, Report, Tally};
 use crate::btrfs::subvolume::PLACEHOLDER_INODE;
 use crate::error::{Error, Result};
@@ -104,7 +105,8 @@ pub fn walk(sources: Vec<Source>, selection: &Selection, still: &mut Still, tall
     let spool = || Spool::new(&temporary, SPOOL_MEMORY);
     let given = sources.len();
     let walked = Walked { sources, directories: spool(), others: spool(), totals: Totals::default() };
-    let mut walker = Walker { walked, selection, still, tally, seen: HashSet::new(), bytes: Vec::new() };
+    let trees = StillTrees::new();
+    let mut walker = Walker { walked, selection, still, tally, trees, seen: HashSet::new(), bytes: Vec::new() };
     for index in 0..given {
         walker.source(index)?;
     }
@@ -121,6 +123,7 @@ struct Walker<'a, 'e> {
     selection: &'a Selection,
     still: &'a mut Still,
     tally: &'a mut Tally<'e>,
+    trees: StillTrees,
     /// Which of the paths that were named one by one were found.
     seen: HashSet<PathBuf>,
     /// The record at hand.
@@ -131,8 +134,18 @@ struct Walker<'a, 'e> {
 struct Level {
     /// Relative to the source.
     path: PathBuf,
-    names: std::vec::IntoIter<(OsString, bool)>,
+    names: std::vec::IntoIter<Name>,
 }
+
+/// What a directory says of a name in it.
+struct Name {
+    name: OsString,
+    file_type: FileType,
+    inode: u64,
+}
+
+/// What lstat says, and the bytes that are allocated.
+type Looked = (Stat, u64);
 
 impl Walker<'_, '_> {
     /// A source and everything below it, directory by directory: what is mounted must not even be opened, and a walk of
@@ -143,38 +156,39 @@ impl Walker<'_, '_> {
         let is_root = source.name.is_empty();
         // The one directory that stands for its contents may be named by a link.
         let look = if is_root { fs::metadata } else { fs::symlink_metadata };
-        let Some(metadata) = self.look(&source, Path::new(""), look)? else { return Ok(()) };
-        let device = metadata.dev();
+        let Some(looked) = self.look(&source, Path::new(""), look)? else { return Ok(()) };
+        let device = looked.0.dev;
         let mut levels = Vec::new();
-        let goes_down = is_root || self.found(place, Path::new(""), &metadata)?;
+        let goes_down = is_root || self.found(place, Path::new(""), looked)?;
         if goes_down && !source.only_itself {
             levels.extend(self.list(&source, PathBuf::new())?);
         }
         while let Some(level) = levels.last_mut() {
-            let Some((name, is_directory)) = level.names.next() else {
+            let Some(Name { name, file_type, inode }) = level.names.next() else {
                 levels.pop();
                 continue;
             };
             let path = level.path.join(name);
             self.tally.check_interrupt()?;
-            if self.is_left_out(&source, &path, is_directory) {
+            if self.is_left_out(&source, &path, file_type.is_dir()) {
                 continue;
             }
             if source.still.as_ref().is_some_and(|still| still.mounts.contains(&path)) {
                 self.hidden(&source, &path)?;
                 continue;
             }
-            let Some(metadata) = self.look(&source, &path, fs::symlink_metadata)? else { continue };
-            if source.still.is_some() && metadata.is_dir() && metadata.ino() == PLACEHOLDER_INODE {
+            let Some(looked) = self.look_in(place, &path, file_type, inode)? else { continue };
+            let stat = looked.0;
+            if source.still.is_some() && stat.is_directory() && stat.ino == PLACEHOLDER_INODE {
                 self.hidden(&source, &path)?;
                 continue;
             }
-            let is_other = metadata.is_dir() && metadata.dev() != device;
+            let is_other = stat.is_directory() && stat.dev != device;
             if is_other && !self.selection.one_file_system {
                 self.hidden(&source, &path)?;
                 continue;
             }
-            if !self.found(place, &path, &metadata)? {
+            if !self.found(place, &path, looked)? {
                 continue;
             }
             if is_other {
@@ -190,18 +204,19 @@ impl Walker<'_, '_> {
     /// What has to be looked for where it is: another file system or subvolume, which a snapshot does not show either.
     fn hidden(&mut self, source: &Source, path: &Path) -> Result<()> {
         let mut below = source.below(path);
-        let Some(metadata) = self.look(&below, Path::new(""), fs::symlink_metadata)? else { return Ok(()) };
-        let is_other = source.still.as_ref().is_none_or(|still| still.device != metadata.dev());
-        let stays_empty = metadata.is_dir() && self.selection.one_file_system && is_other;
+        let Some(looked) = self.look(&below, Path::new(""), fs::symlink_metadata)? else { return Ok(()) };
+        let stat = looked.0;
+        let is_other = source.still.as_ref().is_none_or(|still| still.device != stat.dev);
+        let stays_empty = stat.is_directory() && self.selection.one_file_system && is_other;
         // Of a snapshot that somebody made, and that is a live tree now.
-        let is_placeholder = metadata.is_dir() && !is_other && metadata.ino() == PLACEHOLDER_INODE;
+        let is_placeholder = stat.is_directory() && !is_other && stat.ino == PLACEHOLDER_INODE;
         if !stays_empty && !is_placeholder {
             self.still.place(&mut below, false)?;
         }
         let index = self.walked.sources.len();
         self.walked.sources.push(below.clone());
         if stays_empty || is_placeholder {
-            self.found((index, &below), Path::new(""), &metadata)?;
+            self.found((index, &below), Path::new(""), looked)?;
             if stays_empty {
                 self.tally.send(Event::LeftOut { path: &below.shown, why: Skip::OtherFileSystem });
             }
@@ -229,22 +244,37 @@ impl Walker<'_, '_> {
         verdict != Verdict::Take
     }
 
+    /// [`look`](Self::look) at a name in a directory.
+    fn look_in(
+        &mut self,
+        (index, source): (usize, &Source),
+        path: &Path,
+        file_type: FileType,
+        inode: u64,
+    ) -> Result<Option<Looked>> {
+        let known_type = if file_type.is_file() { S_IFREG } else { S_IFLNK };
+        let is_simple = source.still.is_some() && (file_type.is_file() || file_type.is_symlink());
+        if is_simple && let Some(looked) = self.trees.stat(index as u32, source, inode, known_type) {
+            return Ok(Some(looked));
+        }
+        self.look(source, path, fs::symlink_metadata)
+    }
+
     /// None if it has vanished.
     fn look(
         &mut self,
         source: &Source,
         path: &Path,
         look: impl FnOnce(PathBuf) -> io::Result<Metadata>,
-    ) -> Result<Option<Metadata>> {
+    ) -> Result<Option<Looked>> {
         match look(beneath(&source.base, path)) {
-            Ok(metadata) => Ok(Some(metadata)),
+            Ok(metadata) => Ok(Some((Stat::of(&metadata), metadata.blocks().saturating_mul(512)))),
             Err(error) => self.vanished_or(&beneath(&source.shown, path), error).map(|()| None),
         }
     }
 
     /// Notes a path. True for a directory.
-    fn found(&mut self, (index, source): (usize, &Source), path: &Path, metadata: &Metadata) -> Result<bool> {
-        let stat = Stat::of(metadata);
+    fn found(&mut self, (index, source): (usize, &Source), path: &Path, (stat, allocated): Looked) -> Result<bool> {
         let device = source.still.as_ref().map_or(stat.dev, |still| still.device);
         let refused = self.selection.refused((device, stat.ino)).map(Skip::Refused);
         let is_known = [S_IFREG, S_IFDIR, S_IFLNK, S_IFIFO, S_IFCHR, S_IFBLK].contains(&(stat.mode & S_IFMT));
@@ -257,7 +287,7 @@ impl Walker<'_, '_> {
         // Refused now rather than after hours of work.
         check_path(&name).map_err(|e| Error::from(e).with_hint("leave it out with --exclude, or name it otherwise"))?;
         let totals = &mut self.walked.totals;
-        totals.add(&name, &stat, metadata.blocks().saturating_mul(512));
+        totals.add(&name, &stat, allocated);
         if totals.entries.is_multiple_of(1024) {
             self.tally.send(Event::Walking { entries: totals.entries, bytes: totals.bytes });
         }
@@ -278,7 +308,7 @@ impl Walker<'_, '_> {
         let directory = WalkDir::new(beneath(&source.base, &path)).min_depth(1).max_depth(1).sort_by_file_name();
         let names = directory.into_iter().map(|entry| {
             let entry = entry?;
-            Ok((entry.file_name().to_owned(), entry.file_type().is_dir()))
+            Ok(Name { name: entry.file_name().to_owned(), file_type: entry.file_type(), inode: entry.ino() })
         });
         match names.collect::<walkdir::Result<Vec<_>>>() {
             Ok(names) => Ok(Some(Level { path, names: names.into_iter() })),

@@ -39,7 +39,14 @@ def test_compressed_extents_are_not_read_twice(volume: Callable[..., Volume], tm
     disk = volume(options="compress-force=zstd:3")
     fill(disk.path / "tree")
     (disk.path / "tree/large").write_bytes(prose(40 * MIB, 1))
-    for args, expected in (((), range(1)), (("--recompress",), range(SMALL // 2, SMALL + 100))):
+    live = ("--consistent", "off")
+    # In a snapshot small files are read in yet another way; the large one in pieces of 4 MiB.
+    for args, expected in (
+        ((), range(1)),
+        (live, range(1)),
+        ((*live, "--recompress"), range(SMALL // 2, SMALL + 100)),
+        (("--recompress",), range(5, 20)),
+    ):
         disk.remount("compress-force=zstd:3")
-        archive = tmp / f"{len(args)}.zip"
-        assert asked_ahead(disk.path / "tree", archive, *args) in expected
+        archive = tmp / f"{'-'.join(args)}.zip"
+        assert asked_ahead(disk.path / "tree", archive, *args) in expected, args
