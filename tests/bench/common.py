@@ -42,14 +42,23 @@ def programs(*names: str) -> list[Path]:
     return [target / "release/examples" / name for name in names]
 
 
+SOURCE_OPTIONS = "compress-force=zstd:3"
+
+
 @contextmanager
 def source(work: Path, make: Callable[[Path], None]) -> Iterator[Path]:
     """A tree on a BTRFS of its own, for as long as it is needed."""
-    with volumes.mounted(work / "source.img", work / "source", 12 << 30, "compress-force=zstd:3"):
+    with volumes.mounted(work / "source.img", work / "source", 12 << 30, SOURCE_OPTIONS):
         tree = work / "source" / "tree"
         tree.mkdir()
         make(tree)
         yield tree
+
+
+def forget_source(work: Path) -> None:
+    """Nothing of the source stays in memory."""
+    volumes.unmount(work / "source")
+    volumes.mount(work / "source.img", work / "source", SOURCE_OPTIONS)
 
 
 def archive_of(run: Run, name: str, work: Path, *options: object) -> tuple[Path, dict[str, int]]:

@@ -4,7 +4,7 @@ import ctypes
 import os
 import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import volumes
@@ -68,7 +68,7 @@ def written(device: str) -> int:
 
 
 def blkio() -> Path | None:
-    """The file that limits writes, of the root group: kernel threads write for everyone, and are in that group.
+    """The file that limits writes, among others of its kind, of the root group: kernel threads write for everyone, and are in that group.
     None with cgroup version 2 alone, which limits no such writes."""
     for line in Path("/proc/mounts").read_text().splitlines():
         _, place, kind, options = line.split()[:4]
@@ -78,12 +78,22 @@ def blkio() -> Path | None:
     return None
 
 
+def limited_writes(device: str, bytes_per_second: int) -> AbstractContextManager[None]:
+    return limited(device, "write_bps_device", bytes_per_second)
+
+
+def limited_reads(device: str, per_second: int) -> AbstractContextManager[None]:
+    """So many reads, of any length."""
+    return limited(device, "read_iops_device", per_second)
+
+
 @contextmanager
-def limited_writes(device: str, bytes_per_second: int) -> Iterator[None]:
+def limited(device: str, what: str, number: int) -> Iterator[None]:
     file = blkio()
     if file is None:
         raise RuntimeError(NO_BLKIO)
-    file.write_text(f"{device} {bytes_per_second}\n")
+    file = file.with_name(f"blkio.throttle.{what}")
+    file.write_text(f"{device} {number}\n")
     try:
         yield
     finally:

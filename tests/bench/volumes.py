@@ -43,6 +43,11 @@ def memory(at: Path) -> Iterator[Path]:
         unmount(at)
 
 
+def mount(image: Path, at: Path, options: str) -> None:
+    # This kind of loop device detaches itself at the last unmount, also if this process is killed.
+    run("mount", "-t", "btrfs", "-o", f"loop,{options}" if options else "loop", image, at)
+
+
 @contextmanager
 def mounted(image: Path, at: Path, size: int, options: str) -> Iterator[None]:
     """A new BTRFS in a sparse file, mounted."""
@@ -54,8 +59,7 @@ def mounted(image: Path, at: Path, size: int, options: str) -> Iterator[None]:
         if made.returncode:
             raise RuntimeError(f"mkfs.btrfs: {made.stderr}")
         at.mkdir(exist_ok=True)
-        # This kind of loop device detaches itself at the last unmount, also if this process is killed.
-        run("mount", "-t", "btrfs", "-o", f"loop,{options}" if options else "loop", image, at)
+        mount(image, at, options)
         try:
             yield
         finally:
