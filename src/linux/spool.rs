@@ -22,6 +22,11 @@ impl Spool {
         Spool { dir: dir_for_tmp.to_owned(), memory_limit, memory: Vec::new(), file: None, in_file: 0 }
     }
 
+    /// Where the bytes are, for messages.
+    pub fn place(&self) -> String {
+        format!("a temporary file in {}", self.dir.display())
+    }
+
     pub fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
         if self.memory.len().saturating_add(bytes.len()) > self.memory_limit {
             self.move_to_file(bytes)

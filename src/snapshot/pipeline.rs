@@ -15,7 +15,7 @@ use super::read_ahead;
 use super::record::{Record, Source};
 use super::source_file::SourceFile;
 use super::still_tree::{self, Small};
-use super::walk::Walked;
+use super::walk::{Walked, list_of_files};
 use super::{HardLinks, SnapshotOptions};
 use crate::error::{Error, Kind, Result};
 use crate::format::archive_writer::NewEntry;
@@ -194,7 +194,7 @@ impl Producer<'_> {
     fn all(&mut self, walked: &Walked) -> Result<()> {
         for spool in [&walked.directories, &walked.others] {
             let mut reader = BufReader::with_capacity(1 << 16, spool.reader());
-            let read = |e| Error::io("read the list of files from its temporary file", e);
+            let read = |e| Error::io(format!("read {}", list_of_files(spool)), e);
             while let Some(record) = Record::read(&mut reader).map_err(read)? {
                 self.record(record)?;
             }

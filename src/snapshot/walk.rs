@@ -78,7 +78,8 @@ impl Walked {
         let mut seen = HashSet::new();
         for spool in [&self.directories, &self.others] {
             let mut reader = BufReader::with_capacity(1 << 16, spool.reader());
-            while let Some(Record { stat, .. }) = Record::read(&mut reader).map_err(no_list)? {
+            let failed = |e| Error::io(format!("read {}", list_of_files(spool)), e);
+            while let Some(Record { stat, .. }) = Record::read(&mut reader).map_err(failed)? {
                 let is_link = hard_links == HardLinks::Keep && stat.nlink > 1 && !stat.is_directory();
                 *match () {
                     () if stat.is_directory() => &mut report.directories,
@@ -95,8 +96,9 @@ impl Walked {
     }
 }
 
-fn no_list(error: io::Error) -> Error {
-    Error::io(format!("read the list of files from its temporary file in {}", std::env::temp_dir().display()), error)
+/// What a message says of it.
+pub fn list_of_files(spool: &Spool) -> String {
+    format!("the list of files ({}; see TMPDIR)", spool.place())
 }
 
 /// Walks all sources, in the order given. Takes snapshots of what else is found on the way.
@@ -294,12 +296,8 @@ impl Walker<'_, '_> {
         self.bytes.clear();
         record.encode(&mut self.bytes);
         let spool = if stat.is_directory() { &mut self.walked.directories } else { &mut self.walked.others };
-        spool.append(&self.bytes).map_err(|e| {
-            Error::io(
-                format!("write the list of files to a temporary file in {} (TMPDIR)", std::env::temp_dir().display()),
-                e,
-            )
-        })?;
+        let appended = spool.append(&self.bytes);
+        appended.map_err(|e| Error::io(format!("write {}", list_of_files(spool)), e))?;
         Ok(stat.is_directory())
     }
 

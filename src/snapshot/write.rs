@@ -201,14 +201,8 @@ impl<'a> Writer<'a> {
         self.sink.write(self.archive.output())?;
         self.archive_bytes += self.archive.output().len() as u64;
         self.archive.clear_output();
-        let spooled = self.directory.append(self.archive.directory());
-        spooled.map_err(|e| {
-            let place = std::env::temp_dir();
-            Error::io(
-                format!("write the directory of the archive to a temporary file in {} (TMPDIR)", place.display()),
-                e,
-            )
-        })?;
+        let appended = self.directory.append(self.archive.directory());
+        appended.map_err(|e| Error::io(format!("write {}", directory_of_archive(&self.directory)), e))?;
         self.archive.clear_directory();
         Ok(())
     }
@@ -221,7 +215,7 @@ impl<'a> Writer<'a> {
         let mut buffer = vec![0; OUTPUT_STEP];
         loop {
             tally.check_interrupt()?;
-            let read = |e| Error::io("read the directory of the archive from its temporary file", e);
+            let read = |e| Error::io(format!("read {}", directory_of_archive(&self.directory)), e);
             let count = reader.read(&mut buffer).map_err(read)?;
             if count == 0 {
                 break;
@@ -232,6 +226,10 @@ impl<'a> Writer<'a> {
         self.sink.finish()?;
         Ok(Report { content_bytes: self.content_bytes, archive_bytes: finished.archive_length, ..self.report })
     }
+}
+
+fn directory_of_archive(spool: &Spool) -> String {
+    format!("the directory of the archive ({}; see TMPDIR)", spool.place())
 }
 
 impl Target {
