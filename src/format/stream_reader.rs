@@ -379,6 +379,8 @@ impl StreamReader {
             }
             room = room.min(end - self.offset);
         }
+        // What lies behind must not decide what is said of a frame that does not fit: it may not have come yet.
+        let buf = buf.get(..room as usize).unwrap_or(buf);
         let Some(magic) = buf.first_chunk::<4>() else {
             return self.need(4, room);
         };
