@@ -1,9 +1,9 @@
 //! Extents read from the devices of a mounted file system: many small ones that lie beside each other take one read,
 //! where the kernel would do one for each file.
 //!
-//! What is read counts only if it has the checksums that the file system has for it: the kernel may move an extent (a
-//! balance) between the moment its place is found and the moment it is read. Layouts: kernel
-//! `include/uapi/linux/btrfs_tree.h`.
+//! What is read counts only if it has the checksums that the file system has for these addresses now. Whether they are
+//! still those of the file is for the caller to know: a balance may move an extent between the moment its address is found
+//! and the moment it is read. Layouts: kernel `include/uapi/linux/btrfs_tree.h`.
 
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
@@ -11,6 +11,7 @@ use std::io;
 use std::ops::Range;
 use std::os::fd::BorrowedFd;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use nix::libc;
 
@@ -38,11 +39,27 @@ pub struct DeviceReader {
     search: TreeSearch,
     /// Ascending.
     chunks: Vec<Chunk>,
-    /// By identifier; None if it cannot be opened.
-    devices: HashMap<u64, Option<File>>,
+    file_system: [u8; 16],
+    devices: DeviceFiles,
     /// No checksum item begins further than this before what it is of.
     reach: u64,
     buffer: AlignedBuffer,
+}
+
+/// Open devices; None if one cannot be opened. Shared by all threads of a run.
+#[derive(Debug, Clone, Default)]
+pub struct DeviceFiles {
+    open: Arc<Mutex<HashMap<DeviceId, Option<Arc<File>>>>>,
+}
+
+/// Identifiers of the file system, and of the device in it.
+type DeviceId = ([u8; 16], u64);
+
+impl DeviceFiles {
+    fn of(&self, file_system: [u8; 16], device: u64, within: BorrowedFd<'_>) -> Option<Arc<File>> {
+        let mut all = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        all.entry((file_system, device)).or_insert_with(|| open(within, device).map(Arc::new)).clone()
+    }
 }
 
 /// Logical addresses that lie on a device in one piece.
@@ -53,11 +70,11 @@ struct Chunk {
 }
 
 impl DeviceReader {
-    /// Learns where the file system of `within` keeps its data.
+    /// Learns where the file system of `within`, which has this identifier, keeps its data.
     ///
     /// Errors: EPERM without CAP_SYS_ADMIN in the first user namespace, ENOTTY elsewhere than on BTRFS, Unsupported where
     /// sectors are not of 4 KiB or checksums not CRC-32C.
-    pub fn new(within: BorrowedFd<'_>) -> io::Result<DeviceReader> {
+    pub fn new(within: BorrowedFd<'_>, file_system: [u8; 16], devices: DeviceFiles) -> io::Result<DeviceReader> {
         let info = fs_info(within)?;
         if u64::from(info.sectorsize) != SECTOR || !info.has_crc32c() {
             return Err(io::ErrorKind::Unsupported.into());
@@ -66,7 +83,8 @@ impl DeviceReader {
         Ok(DeviceReader {
             chunks: chunks(&mut search, within)?,
             search,
-            devices: HashMap::new(),
+            file_system,
+            devices,
             reach: u64::from(info.nodesize) / 4 * SECTOR,
             buffer: AlignedBuffer::new(READ_MAX as usize),
         })
@@ -80,9 +98,11 @@ impl DeviceReader {
         let mut rest = order.as_slice();
         while let Some(first) = rest.first().and_then(|&number| extents.get(number)) {
             let mut end = first.end;
+            let most =
+                self.chunk(first.start).map_or(0, |chunk| chunk.logical.end).min(first.start.saturating_add(READ_MAX));
             let together = rest.iter().take_while(|&&number| {
                 let Some(extent) = extents.get(number) else { return false };
-                let fits = extent.start <= end.saturating_add(GAP) && extent.end.max(end) - first.start <= READ_MAX;
+                let fits = extent.start <= end.saturating_add(GAP) && extent.end.max(end) <= most;
                 end = if fits { end.max(extent.end) } else { end };
                 fits
             });
@@ -103,17 +123,21 @@ impl DeviceReader {
         }
     }
 
+    fn chunk(&self, address: u64) -> Option<&Chunk> {
+        let after = self.chunks.partition_point(|chunk| chunk.logical.start <= address);
+        self.chunks.get(after.checked_sub(1)?)
+    }
+
     /// Fills the start of the buffer. Gives the checksums of its sectors, as far as there are any.
     fn fill(&mut self, within: BorrowedFd<'_>, span: Range<u64>) -> Option<Vec<Option<u32>>> {
-        let is_whole = span.start.is_multiple_of(SECTOR) && span.end.is_multiple_of(SECTOR);
-        let buffer = self.buffer.get_mut(..(span.end - span.start) as usize).filter(|_| is_whole)?;
-        let after = self.chunks.partition_point(|chunk| chunk.logical.start <= span.start);
-        let chunk = self.chunks.get(after.checked_sub(1)?)?;
-        if span.end > chunk.logical.end {
+        if !span.start.is_multiple_of(SECTOR) || !span.end.is_multiple_of(SECTOR) {
             return None;
         }
-        let device = self.devices.entry(chunk.device).or_insert_with(|| open(within, chunk.device)).as_ref()?;
-        device.read_exact_at(buffer, chunk.physical + (span.start - chunk.logical.start)).ok()?;
+        let chunk = self.chunk(span.start).filter(|chunk| span.end <= chunk.logical.end)?;
+        let physical = chunk.physical + (span.start - chunk.logical.start);
+        let device = self.devices.of(self.file_system, chunk.device, within)?;
+        let buffer = self.buffer.get_mut(..(span.end - span.start) as usize)?;
+        device.read_exact_at(buffer, physical).ok()?;
         self.sums(within, span)
     }
 

@@ -12,6 +12,10 @@ use crate::btrfs_image::constants::{
     COMPRESS_NONE, COMPRESS_ZSTD, EXTENT_DATA, FILE_EXTENT_INLINE, FILE_EXTENT_REG, INODE_ITEM, SECTOR, XATTR_ITEM,
 };
 
+/// `BTRFS_VERITY_DESC_ITEM_KEY`, `BTRFS_VERITY_MERKLE_ITEM_KEY`
+const VERITY_DESCRIPTOR: u8 = 36;
+const VERITY_MERKLE: u8 = 37;
+
 /// What lstat(2) would say, from the inode's item.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct InodeItem {
@@ -25,7 +29,7 @@ pub struct InodeItem {
     pub nlink: u32,
     /// Bytes of content.
     pub size: u64,
-    /// Of them, those that are no holes.
+    /// Bytes that are allocated for it (`nbytes`).
     pub data_bytes: u64,
     /// When the content last changed: seconds since 1970, and nanoseconds.
     pub mtime: (i64, u32),
@@ -42,7 +46,7 @@ pub enum Place<'a> {
     Regular(Range<u64>),
 }
 
-/// A file whose content is one extent, with nothing before it and after it only what fills up a sector.
+/// A file whose content is one extent, from its start; without compression the extent may be longer than the file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SmallFile<'a> {
     /// Of the extent.
@@ -90,7 +94,8 @@ impl InodeItems {
             match item_type {
                 XATTR_ITEM => has_xattrs = true,
                 EXTENT_DATA if offset == 0 && only.is_none() => only = Some(bytes),
-                EXTENT_DATA => return Ok(None),
+                // Also what only the kernel's own read compares with a fs-verity digest.
+                EXTENT_DATA | VERITY_DESCRIPTOR | VERITY_MERKLE => return Ok(None),
                 _ => {}
             }
         }
@@ -134,6 +139,10 @@ fn extent(item: &[u8], size: u64) -> Option<(Compression, Place<'_>)> {
             let (address, stored) = (address?, stored?);
             // 0 is the address of a hole.
             if address == 0 || offset? != 0 || used? < size || length < size {
+                return None;
+            }
+            // Of a compressed extent all must be read: not for a piece of it that a cut or cloned file has.
+            if compression != Compression::None && length > size.checked_next_multiple_of(SECTOR)? {
                 return None;
             }
             // Without compression an extent may be longer than what a file has of it.

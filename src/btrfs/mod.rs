@@ -12,7 +12,7 @@ mod tree_search;
 
 pub use capability::{EncodedSupport, SECTOR_SIZE, probe};
 pub use device_errors::{DeviceErrors, Risen};
-pub use device_reader::DeviceReader;
+pub use device_reader::{DeviceFiles, DeviceReader};
 pub use encoded_io::{
     Compression, EncodedExtent, MAX_CONTENT, WriteRequest, encoded_read, encoded_write, encoded_write_pieces,
 };

@@ -102,10 +102,21 @@ pub struct SubvolumeId {
     pub tree: u64,
 }
 
-/// The subvolume that an open file or directory is in, and whether it is read-only.
+/// What the kernel says of a subvolume.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Subvolume {
+    /// Which it is.
+    pub id: SubvolumeId,
+    /// Whether nobody may change it.
+    pub is_read_only: bool,
+    /// Transaction that last changed its tree: also a balance does, of a read-only one.
+    pub generation: u64,
+}
+
+/// The subvolume that an open file or directory is in.
 ///
 /// Errors: ENOTTY where there is no such call (not BTRFS, or before Linux 4.18).
-pub fn subvolume_of(file: BorrowedFd<'_>) -> io::Result<(SubvolumeId, bool)> {
+pub fn subvolume_of(file: BorrowedFd<'_>) -> io::Result<Subvolume> {
     let mut info = SubvolumeInfo {
         id: 0,
         name: [0; 256],
@@ -122,7 +133,7 @@ pub fn subvolume_of(file: BorrowedFd<'_>) -> io::Result<(SubvolumeId, bool)> {
     // fills it and keeps no reference.
     retry(|| unsafe { ioctl_subvolume_info(file.as_raw_fd(), &mut info) })?;
     let id = SubvolumeId { file_system: fs_info(file)?.fsid, tree: info.id };
-    Ok((id, info.flags & IS_READ_ONLY != 0))
+    Ok(Subvolume { id, is_read_only: info.flags & IS_READ_ONLY != 0, generation: info.generation })
 }
 
 /// The path of directory number `inode` within the subvolume of `file`; empty for its root.

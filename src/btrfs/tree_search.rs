@@ -1,7 +1,7 @@
 //! BTRFS_IOC_TREE_SEARCH_V2: items of any tree of a file system.
 //!
 //! Layouts and numbers: kernel `include/uapi/linux/btrfs.h` and `btrfs_tree.h`. The call shows what is in a tree: not
-//! what waits to be written. Of a read-only subvolume that is everything.
+//! what waits to be written. Of a subvolume snapshot that was made read-only it is everything.
 
 #![allow(unsafe_code)]
 
@@ -119,9 +119,13 @@ impl<'a> Iterator for Items<'a> {
     fn next(&mut self) -> Option<Self::Item> {
         self.left = self.left.checked_sub(1)?;
         let (header, rest) = self.rest.split_at_checked(HEADER_SIZE)?;
-        let (bytes, rest) = rest.split_at_checked(u32_at(header, 28)? as usize)?;
+        // The header is the call's, in the order of this machine; items are little-endian.
+        let offset = u64::from_ne_bytes(*header.get(16..)?.first_chunk()?);
+        let item_type = u32::from_ne_bytes(*header.get(24..)?.first_chunk()?);
+        let length = u32::from_ne_bytes(*header.get(28..)?.first_chunk()?);
+        let (bytes, rest) = rest.split_at_checked(length as usize)?;
         self.rest = rest;
-        Some(Item { item_type: u32_at(header, 24)? as u8, offset: u64_at(header, 16)?, bytes })
+        Some(Item { item_type: item_type as u8, offset, bytes })
     }
 }
 

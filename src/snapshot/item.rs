@@ -12,6 +12,7 @@ use super::source_file::{SourceFile, attributes, attributes_of_path, is_gone, re
 use super::still_tree::{Small, StillTrees};
 use super::stored::{Stored, StoredFrames};
 use super::{HardLinks, SnapshotOptions};
+use crate::btrfs::DeviceFiles;
 use crate::error::Result;
 use crate::format::archive_writer::{NewEntry, Piece};
 use crate::format::checksum::{crc32, crc32_combine, crc32_of_zeros};
@@ -90,13 +91,14 @@ pub struct Worker<'a> {
 }
 
 impl<'a> Worker<'a> {
-    pub fn new(sources: &'a [Source], options: &SnapshotOptions) -> Result<Worker<'a>> {
+    /// `devices`: what all workers share.
+    pub fn new(sources: &'a [Source], options: &SnapshotOptions, devices: &DeviceFiles) -> Result<Worker<'a>> {
         Ok(Worker {
             sources,
             hard_links: options.hard_links,
             compressor: Compressor::new(options.level)?,
             stored: StoredFrames::new(options.recompress),
-            trees: StillTrees::new(),
+            trees: StillTrees::new(devices.clone()),
             buffer: Vec::new(),
         })
     }

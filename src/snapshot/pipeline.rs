@@ -17,6 +17,7 @@ use super::source_file::SourceFile;
 use super::still_tree::{self, Small};
 use super::walk::{Walked, list_of_files};
 use super::{HardLinks, SnapshotOptions};
+use crate::btrfs::DeviceFiles;
 use crate::error::{Error, Kind, Result};
 use crate::format::archive_writer::NewEntry;
 use crate::format::limits::FINISHED_IN_MEMORY_MAX;
@@ -85,17 +86,18 @@ pub fn run(
     let (places, ordered) = bounded::<Place>(64 + 16 * workers);
     let (jobs, queue) = bounded::<Job>(64 + 16 * workers);
     let budget = &budget;
+    let devices = DeviceFiles::default();
     std::thread::scope(|scope| {
         // Whatever ends this closure also ends the threads: they find their channels and the budget closed.
         let _close = Close(budget);
         let ordered = ordered;
         for _ in 0..workers {
             let queue = queue.clone();
-            let mut worker = Worker::new(sources, options)?;
+            let mut worker = Worker::new(sources, options, &devices)?;
             spawn(scope, "compress", move || work(&mut worker, queue, budget))?;
         }
         drop(queue);
-        let worker = Worker::new(sources, options)?;
+        let worker = Worker::new(sources, options, &devices)?;
         let producer =
             Producer { worker, jobs, places, budget, seen: HashSet::new(), batch: Vec::new(), batch_bytes: 0 };
         spawn(scope, "produce", move || producer.run(walked))?;
@@ -143,6 +145,10 @@ impl Worker<'_> {
     fn batch(&mut self, items: Vec<Item>) -> Answer {
         let records: Vec<_> = items.iter().map(Item::to_read).collect();
         let small = self.read_batch(&records);
+        // The producer left to the batch what it could not read after all.
+        let missed = records.iter().zip(&small).filter(|(_, small)| small.is_none()).filter_map(|(record, _)| *record);
+        let missed = missed.filter(|record| still_tree::can_read(record, self.sources));
+        read_ahead::files(&mut self.stored, missed, self.sources);
         items.into_iter().zip(small).map(|(item, small)| self.outcome(item, small)).collect()
     }
 

@@ -16,7 +16,7 @@ use nix::sys::statfs::{BTRFS_SUPER_MAGIC, fstatfs};
 use super::area::Area;
 use super::freeze::{Freeze, Freezer, FrozenPlace};
 use super::record::{Source, StillTree};
-use crate::btrfs::subvolume::{SubvolumeId, path_in_subvolume, subvolume_of};
+use crate::btrfs::subvolume::{Subvolume, SubvolumeId, path_in_subvolume, subvolume_of};
 use crate::error::{Error, Kind, Result};
 use crate::linux::mounts::{Mount, mount_of, mounts};
 use crate::linux::{is_errno, retry};
@@ -139,7 +139,7 @@ impl Still {
         if of_directory.dev() != metadata.dev() {
             return Err(Error::new(Kind::Unsupported, "a file that is mounted by itself"));
         }
-        let (id, is_read_only) = subvolume_of(directory.as_fd()).map_err(failed)?;
+        let Subvolume { id, is_read_only, .. } = subvolume_of(directory.as_fd()).map_err(failed)?;
         if is_read_only || self.is_read_only_file_system(&directory).map_err(failed)? {
             return Ok(Place::ReadOnly);
         }

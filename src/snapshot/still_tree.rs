@@ -12,10 +12,13 @@ use nix::libc;
 
 use super::record::{Record, Source, Stat};
 use crate::btrfs::subvolume::subvolume_of;
-use crate::btrfs::{Compression, DeviceReader, InodeItems, Place, SmallFile};
+use crate::btrfs::{Compression, DeviceFiles, DeviceReader, InodeItems, Place, SmallFile};
 use crate::format::Timestamp;
 use crate::format::entry::{S_IFLNK, S_IFMT};
 use crate::format::limits::FRAME_CONTENT_MAX;
+
+/// Bytes of the buffer of a batch that are kept: as much as one usually needs.
+const BYTES_KEPT: usize = 2 << 20;
 
 /// Asks the trees of all sources; one per thread.
 pub struct StillTrees {
@@ -24,6 +27,9 @@ pub struct StillTrees {
     base: Option<(u32, Option<Base>)>,
     /// By file system; None where the kernel does not tell.
     readers: HashMap<[u8; 16], Option<DeviceReader>>,
+    devices: DeviceFiles,
+    /// Of the tree at hand, before it was asked where extents are.
+    generation: Option<u64>,
     /// What is stored of the files of a batch.
     bytes: Vec<u8>,
 }
@@ -44,8 +50,16 @@ pub struct Small {
 }
 
 impl StillTrees {
-    pub fn new() -> StillTrees {
-        StillTrees { items: InodeItems::new(), base: None, readers: HashMap::new(), bytes: Vec::new() }
+    /// `devices`: what all threads share.
+    pub fn new(devices: DeviceFiles) -> StillTrees {
+        StillTrees {
+            items: InodeItems::new(),
+            base: None,
+            readers: HashMap::new(),
+            devices,
+            generation: None,
+            bytes: Vec::new(),
+        }
     }
 
     /// What lstat would say of `inode`, which the directory that names it says is of this type (`S_IFREG`, `S_IFLNK`),
@@ -77,6 +91,7 @@ impl StillTrees {
         sources: &[Source],
     ) -> Vec<Option<Small>> {
         self.bytes.clear();
+        self.bytes.shrink_to(BYTES_KEPT);
         let mut found = Vec::new();
         let mut wanted = Vec::new();
         for record in records {
@@ -107,6 +122,9 @@ impl StillTrees {
         wanted: &mut Vec<(usize, Range<u64>)>,
     ) -> Option<Small> {
         let base = base(&mut self.base, record.source, source)?;
+        if self.generation.is_none() {
+            self.generation = Some(base.generation().ok()?);
+        }
         let found = self.items.small_file(base.directory.as_fd(), record.stat.ino, record.stat.size).ok()??;
         let SmallFile { compression, place, has_xattrs } = found;
         if !matches!(compression, Compression::None | Compression::Zstd) {
@@ -123,9 +141,11 @@ impl StillTrees {
     /// Reads what is wanted of the source at hand. Of what could not be read nothing is found.
     fn read_devices(&mut self, wanted: &mut Vec<(usize, Range<u64>)>, found: &mut [Option<Small>]) {
         let wanted = std::mem::take(wanted);
+        let generation = self.generation.take();
         let Some((_, Some(base))) = &self.base else { return };
         let within = base.directory.as_fd();
-        let reader = self.readers.entry(base.file_system).or_insert_with(|| DeviceReader::new(within).ok());
+        let open = || DeviceReader::new(within, base.file_system, self.devices.clone()).ok();
+        let reader = self.readers.entry(base.file_system).or_insert_with(open);
         let (numbers, extents): (Vec<_>, Vec<_>) = wanted.into_iter().unzip();
         if let Some(reader) = reader {
             reader.read(within, &extents, |n, bytes| {
@@ -137,9 +157,12 @@ impl StillTrees {
                 }
             });
         }
+        // Where the tree has changed, an address may be that of another file by now, with checksums of its own: a balance
+        // moves an extent by changing the tree, and nothing else gets its place before that is committed.
+        let is_same = generation.is_some() && generation == base.generation().ok();
         for number in numbers {
             if let Some(small) = found.get_mut(number) {
-                small.take_if(|small| small.place.is_empty());
+                small.take_if(|small| small.place.is_empty() || !is_same);
             }
         }
     }
@@ -160,10 +183,16 @@ fn base<'b>(last: &'b mut Option<(u32, Option<Base>)>, index: u32, source: &Sour
 }
 
 impl Base {
+    fn generation(&self) -> io::Result<u64> {
+        Ok(subvolume_of(self.directory.as_fd())?.generation)
+    }
+
     fn open(source: &Source) -> io::Result<Base> {
-        let directory = OpenOptions::new().read(true).custom_flags(libc::O_DIRECTORY).open(&source.base)?;
+        // A source may be a link: what it leads to is not what is archived.
+        let flags = libc::O_DIRECTORY | libc::O_NOFOLLOW;
+        let directory = OpenOptions::new().read(true).custom_flags(flags).open(&source.base)?;
         let device = directory.metadata()?.dev();
-        let file_system = subvolume_of(directory.as_fd())?.0.file_system;
+        let file_system = subvolume_of(directory.as_fd())?.id.file_system;
         Ok(Base { directory, device, file_system })
     }
 }

@@ -34,6 +34,8 @@ pub enum Stored {
 pub struct StoredFrames {
     /// By device number: whether it is worth asking.
     file_systems: HashMap<u64, bool>,
+    /// Off by choice.
+    recompress: bool,
     /// Off by choice, or because this process may not.
     is_off: bool,
     extent: Vec<u8>,
@@ -41,8 +43,14 @@ pub struct StoredFrames {
 }
 
 impl StoredFrames {
-    pub fn new(is_off: bool) -> StoredFrames {
-        StoredFrames { file_systems: HashMap::new(), is_off, extent: vec![0; EXTENT_MAX], decoder: DCtx::create() }
+    pub fn new(recompress: bool) -> StoredFrames {
+        StoredFrames {
+            file_systems: HashMap::new(),
+            recompress,
+            is_off: recompress,
+            extent: vec![0; EXTENT_MAX],
+            decoder: DCtx::create(),
+        }
     }
 
     /// Whether the file may be stored in frames.
@@ -100,7 +108,7 @@ impl StoredFrames {
             }
             Compression::Zstd => {
                 let frame = frame(&mut self.decoder, stored, content)?;
-                Some((!self.is_off).then_some(frame))
+                Some((!self.recompress).then_some(frame))
             }
             _ => None,
         }

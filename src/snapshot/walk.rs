@@ -19,6 +19,7 @@ use super::selection::{Selection, Verdict};
 use super::still::Still;
 use super::still_tree::StillTrees;
 use super::{HardLinks, Report, Tally};
+use crate::btrfs::DeviceFiles;
 use crate::btrfs::subvolume::PLACEHOLDER_INODE;
 use crate::error::{Error, Result};
 use crate::format::entry::{S_IFBLK, S_IFCHR, S_IFDIR, S_IFIFO, S_IFLNK, S_IFMT, S_IFREG, check_path};
@@ -107,7 +108,7 @@ pub fn walk(sources: Vec<Source>, selection: &Selection, still: &mut Still, tall
     let spool = || Spool::new(&temporary, SPOOL_MEMORY);
     let given = sources.len();
     let walked = Walked { sources, directories: spool(), others: spool(), totals: Totals::default() };
-    let trees = StillTrees::new();
+    let trees = StillTrees::new(DeviceFiles::default());
     let mut walker = Walker { walked, selection, still, tally, trees, seen: HashSet::new(), bytes: Vec::new() };
     for index in 0..given {
         walker.source(index)?;

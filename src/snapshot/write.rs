@@ -9,6 +9,7 @@ use super::pipeline::{Outcome, large_begin};
 use super::record::{Record, Source};
 use super::source_file::SourceFile;
 use super::{Report, SnapshotOptions, Tally, large};
+use crate::btrfs::DeviceFiles;
 use crate::error::{Error, Result};
 use crate::format::archive_writer::{ArchiveWriter, NewEntry, WriterOptions};
 use crate::format::checksum::{crc32, crc32_combine};
@@ -67,7 +68,7 @@ impl<'a> Writer<'a> {
             sink,
             directory: Spool::new(&std::env::temp_dir(), DIRECTORY_MEMORY),
             linkable: HashMap::new(),
-            worker: Worker::new(sources, options)?,
+            worker: Worker::new(sources, options, &DeviceFiles::default())?,
             large: None,
             report: Report::default(),
             archive_bytes: 0,

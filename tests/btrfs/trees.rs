@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::os::fd::AsFd;
 use std::os::unix::fs::{FileExt, MetadataExt, symlink};
 
-use burst::btrfs::{Compression, DeviceReader, InodeItems, Place, SmallFile};
+use burst::btrfs::{Compression, DeviceFiles, DeviceReader, InodeItems, Place, SmallFile};
 use burst::linux::attributes::set_xattr;
 use nix::sys::stat::utimes;
 use nix::sys::time::TimeVal;
@@ -39,10 +39,14 @@ fn device_bytes(volume: &Volume, name: &str) -> Option<Vec<u8>> {
     let address = small_file(volume, name)?.address?;
     let mut found = None;
     let within = volume.dir_fd();
-    DeviceReader::new(within.as_fd()).unwrap().read(within.as_fd(), &[address], |number, bytes| {
-        assert_eq!(number, 0);
-        found = Some(bytes.to_vec());
-    });
+    DeviceReader::new(within.as_fd(), [0; 16], DeviceFiles::default()).unwrap().read(
+        within.as_fd(),
+        &[address],
+        |number, bytes| {
+            assert_eq!(number, 0);
+            found = Some(bytes.to_vec());
+        },
+    );
     found
 }
 
@@ -128,6 +132,15 @@ fn anything_else_is_not_simple() {
 }
 
 #[test]
+fn a_piece_of_a_frame_is_not_simple() {
+    let volume = Volume::with(256, "compress-force=zstd");
+    write(&volume, "cut", &text(100_000));
+    assert!(small_file(&volume, "cut").is_some());
+    volume.open("cut").set_len(8192).unwrap();
+    assert_eq!(small_file(&volume, "cut"), None);
+}
+
+#[test]
 fn attributes_are_noticed() {
     let volume = Volume::new();
     write(&volume, "file", &noise(5000));
@@ -161,9 +174,13 @@ fn extents_in_any_order_and_some_that_do_not_exist() {
     let addresses: Vec<_> = extents.iter().map(|(address, _)| address.clone()).collect();
     let mut given = vec![None; extents.len()];
     let within = volume.dir_fd();
-    DeviceReader::new(within.as_fd()).unwrap().read(within.as_fd(), &addresses, |number, bytes| {
-        given[number] = Some(bytes.to_vec());
-    });
+    DeviceReader::new(within.as_fd(), [0; 16], DeviceFiles::default()).unwrap().read(
+        within.as_fd(),
+        &addresses,
+        |number, bytes| {
+            given[number] = Some(bytes.to_vec());
+        },
+    );
     for (n, (address, content)) in extents.iter().enumerate() {
         assert!(given[n] == *content, "{address:?}");
     }
