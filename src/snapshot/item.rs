@@ -142,9 +142,6 @@ impl<'a> Worker<'a> {
     pub fn read_small(&mut self, record: &Record, small: &Small) -> Result<Option<Box<Ready>>> {
         let stat = &record.stat;
         let is_file = stat.is_regular();
-        if small.has_xattrs && !is_file {
-            return Ok(None);
-        }
         let length = stat.size as usize;
         if self.buffer.len() < length {
             self.buffer.resize(length, 0);
@@ -153,11 +150,11 @@ impl<'a> Worker<'a> {
         let Some(frame) = self.stored.decode(small.compression, self.trees.bytes(small), content) else {
             return Ok(None);
         };
-        let mut attributes = attributes(stat, Vec::new());
-        if small.has_xattrs {
-            let place = record.location(self.sources);
-            attributes = SourceFile::open_still(&place, record.shown(self.sources), *stat)?.attributes()?;
-        }
+        let attributes = if small.has_xattrs {
+            attributes_of_path(&record.location(self.sources), &record.shown(self.sources), stat)?
+        } else {
+            attributes(stat, Vec::new())
+        };
         let mut part = Part { crc32: crc32(content), length: stat.size, verbatim: 0 };
         let (entry_type, data) = if is_file {
             let piece = match frame {

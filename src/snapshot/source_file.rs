@@ -48,14 +48,6 @@ impl SourceFile {
         Ok(Ok(SourceFile { file, path: shown, stat }))
     }
 
-    /// [`open`](Self::open) in a snapshot, where nothing has changed since `stat` was taken.
-    pub fn open_still(path: &Path, shown: PathBuf, stat: Stat) -> Result<SourceFile> {
-        match open(path) {
-            Ok(file) => Ok(SourceFile { file, path: shown, stat }),
-            Err(e) => Err(Error::io(format!("open {}", shown.display()), e)),
-        }
-    }
-
     pub fn attributes(&self) -> Result<Attributes> {
         let xattrs = list_xattrs(self.file.as_fd()).map_err(|e| no_xattrs(&self.path, e))?;
         Ok(attributes(&self.stat, xattrs))

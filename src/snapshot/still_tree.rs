@@ -142,7 +142,7 @@ impl StillTrees {
     fn read_devices(&mut self, wanted: &mut Vec<(usize, Range<u64>)>, found: &mut [Option<Small>]) {
         let wanted = std::mem::take(wanted);
         let generation = self.generation.take();
-        let Some((_, Some(base))) = &self.base else { return };
+        let Some((_, Some(base))) = self.base.as_ref().filter(|_| !wanted.is_empty()) else { return };
         let within = base.directory.as_fd();
         let open = || DeviceReader::new(within, base.file_system, self.devices.clone()).ok();
         let reader = self.readers.entry(base.file_system).or_insert_with(open);

@@ -145,7 +145,7 @@ def test_same_archive_as_of_the_live_tree(layout: str, disks: Callable[..., Disk
     if layout in BY_KERNEL:
         assert opened > files // 3
     else:
-        # With attributes, larger than a frame, or with holes.
+        # Larger than a frame, or with holes.
         assert opened < files // 2
 
 
