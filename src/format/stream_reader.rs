@@ -379,10 +379,10 @@ impl StreamReader {
             }
             room = room.min(end - self.offset);
         }
-        // What lies behind must not decide what is said of a frame that does not fit: it may not have come yet.
+        // What lies behind is not this entry's, and may not have come yet: it decides nothing.
         let buf = buf.get(..room as usize).unwrap_or(buf);
         let Some(magic) = buf.first_chunk::<4>() else {
-            return self.need(4, room);
+            return need(4, buf, room);
         };
         let magic = u32::from_le_bytes(*magic);
         if self.offset.is_multiple_of(GRID) && magic != skippable_frame::START_OF_PART_MAGIC {
@@ -407,23 +407,12 @@ impl StreamReader {
         )))
     }
 
-    /// Asks for more, unless what is being read cannot end where it must.
-    fn need<'a>(&self, n: usize, room: u64) -> Result<Step<Advance<'a>>> {
-        if n as u64 > room {
-            return Err(crosses("frame", n as u64, room));
-        }
-        Ok(Step::NeedMore(n))
-    }
-
     #[inline]
     fn frame<'a>(&mut self, buf: &'a [u8], room: u64) -> Result<Step<Advance<'a>>> {
         let info = match zstd_frame::parse(buf)? {
             Step::Ready(info) => info,
-            Step::NeedMore(n) => return self.need(n, room),
+            Step::NeedMore(n) => return need(n, buf, room),
         };
-        if info.length as u64 > room {
-            return Err(crosses("frame", info.length as u64, room));
-        }
         let content_offset = self.content_offset;
         if !content_offset.is_multiple_of(EXTENT_ALIGNMENT) {
             return Err(Error::corrupt(format!(
@@ -455,7 +444,7 @@ impl StreamReader {
 
     fn skippable<'a>(&mut self, buf: &'a [u8], room: u64) -> Result<Step<Advance<'a>>> {
         match skippable_frame::parse(buf)? {
-            Step::NeedMore(n) => self.need(n, room),
+            Step::NeedMore(n) => need(n, buf, room),
             Step::Ready(SkippableFrame::Skip { length, is_padding }) => {
                 if length > room {
                     return Err(crosses("skippable frame", length, room));
@@ -468,9 +457,6 @@ impl StreamReader {
                 Ok(ready(n as usize, Event::Padding))
             }
             Step::Ready(SkippableFrame::StartOfPart(start)) => {
-                if skippable_frame::START_OF_PART_LENGTH as u64 > room {
-                    return Err(crosses("start-of-part frame", 48, room));
-                }
                 self.check_start_of_part(&start)?;
                 Ok(ready(skippable_frame::START_OF_PART_LENGTH, Event::StartOfPart(start)))
             }
@@ -561,6 +547,15 @@ fn after_skip(left: u64) -> State {
         0 => State::Frames,
         left => State::Skipping(left),
     }
+}
+
+/// Asks for `n` bytes of a frame for which there is `room`. That they do not fit is said when all of the room has been
+/// seen, for then it is the same whatever pieces the input came in.
+fn need<'a>(n: usize, buf: &[u8], room: u64) -> Result<Step<Advance<'a>>> {
+    if buf.len() as u64 == room {
+        return Err(crosses("frame", n as u64, room));
+    }
+    Ok(Step::NeedMore(n.min(room as usize)))
 }
 
 #[cold]
