@@ -41,7 +41,8 @@ pub enum Outcome {
     Link(Record),
     /// Became too large to be finished in memory after the walk.
     Grown(Record),
-    Missing(PathBuf, Change),
+    /// With its name in the archive if it was a directory: nothing can be below it.
+    Missing(PathBuf, Change, Option<Vec<u8>>),
     LargeBegin {
         entry: NewEntry,
         file: Arc<SourceFile>,
@@ -165,7 +166,10 @@ impl Worker<'_> {
         Ok(match self.read(&record)? {
             Read::Ready(ready) => Outcome::Entry(ready),
             Read::Large(_) => Outcome::Grown(record),
-            Read::Missing(path, missing) => Outcome::Missing(path, missing),
+            Read::Missing(path, missing) => {
+                let directory = record.stat.is_directory().then(|| record.name(self.sources));
+                Outcome::Missing(path, missing, directory)
+            }
         })
     }
 }

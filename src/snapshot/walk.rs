@@ -310,7 +310,11 @@ impl Walker<'_, '_> {
             Ok(Name { name: entry.file_name().to_owned(), file_type: entry.file_type(), inode: entry.ino() })
         });
         match names.collect::<walkdir::Result<Vec<_>>>() {
-            Ok(names) => Ok(Some(Level { path, names: names.into_iter() })),
+            Ok(mut names) => {
+                // readdir(3) may tell a name twice that was replaced meanwhile; an archive may not.
+                names.dedup_by(|a, b| a.name == b.name);
+                Ok(Some(Level { path, names: names.into_iter() }))
+            }
             Err(error) => self.vanished_or(&beneath(&source.shown, &path), error.into()).map(|()| None),
         }
     }

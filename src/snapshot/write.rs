@@ -1,7 +1,10 @@
 //! The end of the pipeline: entries in order, into the archive writer, out to the sink.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::ffi::OsStr;
 use std::io::Read as _;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::sync::Arc;
 
 use super::item::{Data, Range, Read, Ready, Worker};
@@ -13,7 +16,7 @@ use crate::btrfs::DeviceFiles;
 use crate::error::{Error, Result};
 use crate::format::archive_writer::{ArchiveWriter, NewEntry, WriterOptions};
 use crate::format::checksum::{crc32, crc32_combine};
-use crate::format::entry::hard_link_text;
+use crate::format::entry::{hard_link_text, split_parent};
 use crate::format::{Attributes, EntryType};
 use crate::linux::spool::Spool;
 use crate::observe::{Change, Event};
@@ -34,6 +37,8 @@ pub struct Writer<'a> {
     /// For what only becomes known here; see [`Writer::read_now`].
     worker: Worker<'a>,
     large: Option<Large>,
+    /// Directories that had vanished when it was their turn; what is below them can have no entry, also if they are back.
+    missing: HashSet<Vec<u8>>,
     report: Report,
     archive_bytes: u64,
     content_bytes: u64,
@@ -70,6 +75,7 @@ impl<'a> Writer<'a> {
             linkable: HashMap::new(),
             worker: Worker::new(sources, options, &DeviceFiles::default())?,
             large: None,
+            missing: HashSet::new(),
             report: Report::default(),
             archive_bytes: 0,
             content_bytes: 0,
@@ -79,6 +85,10 @@ impl<'a> Writer<'a> {
     /// Appends what comes next.
     pub fn put(&mut self, outcome: Outcome, tally: &mut Tally<'_>) -> Result<()> {
         tally.check_interrupt()?;
+        if let Some(path) = self.below_missing(&outcome) {
+            tally.send(Event::Changed { path: Path::new(OsStr::from_bytes(&path)), how: Change::Vanished });
+            return Ok(());
+        }
         match outcome {
             Outcome::Entry(ready) => self.entry(*ready, tally)?,
             Outcome::Link(record) => match self.linkable.get(&record.stat.inode()) {
@@ -90,7 +100,10 @@ impl<'a> Writer<'a> {
                 None => self.read_now(&record, tally)?,
             },
             Outcome::Grown(record) => self.read_now(&record, tally)?,
-            Outcome::Missing(path, missing) => tally.send(Event::Changed { path: &path, how: missing }),
+            Outcome::Missing(path, missing, directory) => {
+                self.missing.extend(directory);
+                tally.send(Event::Changed { path: &path, how: missing });
+            }
             Outcome::LargeBegin { entry, file } => {
                 self.large = Some(Large { entry: Some(entry), file, crc32: 0, length: 0, ended_early: false });
             }
@@ -98,6 +111,23 @@ impl<'a> Writer<'a> {
             Outcome::LargeEnd => self.end_large(tally)?,
         }
         if self.archive.output().len() >= OUTPUT_STEP { self.drain() } else { Ok(()) }
+    }
+
+    /// The name of what comes next, if it is below a directory that is not in the archive.
+    fn below_missing(&self, outcome: &Outcome) -> Option<Vec<u8>> {
+        if self.missing.is_empty() {
+            return None;
+        }
+        let path = match outcome {
+            Outcome::Entry(ready) => ready.entry.path.clone(),
+            Outcome::LargeBegin { entry, .. } => entry.path.clone(),
+            Outcome::Link(record) | Outcome::Grown(record) => record.name(self.worker.sources),
+            // Where nothing was begun these change nothing.
+            Outcome::Missing(..) | Outcome::LargeRange(_) | Outcome::LargeEnd => return None,
+        };
+        let above = std::iter::successors(Some(split_parent(&path).0), |&path| Some(split_parent(path).0));
+        let is_missing = above.take_while(|path| !path.is_empty()).any(|path| self.missing.contains(path));
+        is_missing.then_some(path)
     }
 
     fn entry(&mut self, ready: Ready, tally: &mut Tally<'_>) -> Result<()> {

@@ -2,7 +2,9 @@
 
 import os
 import subprocess
+import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +15,7 @@ from test_hosts import names, until
 from trees import MIB, noise
 
 PATIENCE = 120
+SUPPORT = Path(__file__).parents[1] / "support"
 
 
 def grow(path: Path) -> None:
@@ -130,3 +133,53 @@ def test_a_small_file_that_never_holds_still(tmp: Path):
     assert f"{path} changed while it was read" in err.decode()
     assert (tmp / "reads").read_text().count("pread64") >= 4
     burst("verify", "--content", tmp / "out")
+
+
+def test_names_that_are_told_twice(tmp: Path):
+    """readdir(3) may tell a name again that was replaced meanwhile; an archive with a path twice could not be restored."""
+    source, mountpoint = tmp / "t", tmp / "twice"
+    (source / "d").mkdir(parents=True)
+    mountpoint.mkdir()
+    for name in ("a", "b", "d/c"):
+        (source / name).write_text(name)
+    server = subprocess.Popen([sys.executable, SUPPORT / "twice_server.py", mountpoint, source])
+    try:
+        until(lambda: os.path.ismount(mountpoint))
+        assert sorted(os.listdir(mountpoint)) == ["a", "a", "b", "b", "d", "d"]
+        burst("snapshot", mountpoint, tmp / "out")
+    finally:
+        subprocess.run(["umount", "--lazy", mountpoint], check=False)
+        server.wait(PATIENCE)
+    burst("restore", tmp / "out", tmp / "r")
+    assert names(tmp / "out") == {"a", "b", "d", "d/c"}
+    assert (tmp / "r/d/c").read_text() == "d/c"
+
+
+def test_a_directory_that_is_away_for_a_moment(tmp: Path):
+    """It is back when what is below it is read: all of that is reported and left out, and the rest can be restored."""
+    root = tmp / "t"
+    root.mkdir()
+    for number in range(45_000):
+        (root / f"d{number:05}").mkdir()
+    (root / "large").write_bytes(noise(72 * MIB))
+    (root / "zzz/deep").mkdir(parents=True)
+    (root / "zzz/deep/file").write_text("file")
+    (root / "zzz/large").write_bytes(noise(20 * MIB))
+    os.link(root / "zzz/deep/file", root / "zzz/link")
+    command = [program(), "snapshot", "--workers", "1", str(root), "-"]
+    with open(tmp / "err", "wb") as err:
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=err)
+    # It waits for the pipe: first among the directories, then in the large file.
+    archive = process.stdout.read(1 << 16)
+    time.sleep(1.5)
+    (root / "zzz").rename(tmp / "away")
+    archive += process.stdout.read(12 * MIB)
+    (tmp / "away").rename(root / "zzz")
+    archive += process.stdout.read()
+    said = (tmp / "err").read_text()
+    assert process.wait(PATIENCE) == 20, said
+    for name in ("zzz", "zzz/deep", "zzz/deep/file", "zzz/large", "zzz/link"):
+        assert f"{name} vanished: not archived" in said
+    (tmp / "out").write_bytes(archive)
+    burst("verify", "--content", tmp / "out")
+    assert not any(name.startswith("zzz") for name in names(tmp / "out"))
