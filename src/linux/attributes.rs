@@ -96,6 +96,32 @@ pub fn set_xattr_at(dir: BorrowedFd<'_>, name: &[u8], xattr: &[u8], value: &[u8]
     retry(set).map(drop).map_err(explain_proc)
 }
 
+/// [`remove_xattr`] for anything that has the name in `dir`.
+pub fn remove_xattr_at(dir: BorrowedFd<'_>, name: &[u8], xattr: &[u8]) -> io::Result<()> {
+    let handle = open_handle(dir, name)?;
+    let path = proc_path(&handle)?;
+    let xattr = CString::new(xattr)?;
+    let remove = || {
+        // SAFETY: removexattr reads two NUL-terminated strings; both are alive here.
+        Errno::result(unsafe { libc::removexattr(path.as_ptr(), xattr.as_ptr()) })
+    };
+    retry(remove).map(drop).map_err(explain_proc)
+}
+
+/// Does what needs the permission to write, which an owner may give himself; it changes no time.
+pub fn with_write_permission(fd: BorrowedFd<'_>, act: impl Fn() -> io::Result<()>) -> io::Result<()> {
+    match act() {
+        Err(e) if e.kind() == io::ErrorKind::PermissionDenied => {
+            let mode = retry(|| nix::sys::stat::fstat(fd))?.st_mode;
+            set_mode(fd, mode | 0o200)?;
+            let result = act();
+            set_mode(fd, mode)?;
+            result
+        }
+        result => result,
+    }
+}
+
 /// All extended attributes this process may see, of an open file or directory. None where the file system has none.
 pub fn list_xattrs(fd: BorrowedFd<'_>) -> io::Result<Xattrs> {
     let fd = fd.as_raw_fd();

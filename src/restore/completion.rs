@@ -9,23 +9,33 @@
 //! A target is complete if it has the first mark and not the second.
 
 use std::io::{self, ErrorKind};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::AsFd;
 use std::path::Path;
 
 use nix::errno::Errno;
 use serde_json::Value;
 
 use super::durable::Durable;
+use super::finish::{Privileges, by_descriptor};
+use super::report::Counters;
 use super::target::Target;
 use crate::error::{Error, Result};
-use crate::format::Attributes;
 use crate::format::limits::{COMPLETION_MARKER, FINISHING_MARKER, STATE_DIRECTORY, is_marker};
+use crate::format::{Attributes, Xattr};
+use crate::linux::attributes::{self, with_write_permission};
 use crate::linux::beneath::Beneath;
-use crate::linux::{attributes, is_errno, remove, retry};
+use crate::linux::{is_errno, remove};
+
+/// What the target itself gets in the end.
+pub struct Root<'a> {
+    pub attributes: &'a Attributes,
+    pub warn_of_acls: bool,
+}
 
 impl Target {
     /// Waits until everything is on the disk, ends the state of being restored, and marks the target as complete.
-    pub fn complete(self, root: Option<&Attributes>, marker: &Value) -> Result<()> {
+    /// What the target itself could not be given is in the list.
+    pub fn complete(self, root: Option<&Root<'_>>, marker: &Value) -> Result<Vec<String>> {
         let failed = |what: &str, e| Error::io(format!("{what} {}", self.path.display()), e);
         // Here is told what went wrong while the kernel wrote in the background.
         self.durable.sync()?;
@@ -40,9 +50,9 @@ pub fn tidy_up(
     path: &Path,
     target: &Beneath,
     durable: &Durable,
-    root: Option<&Attributes>,
+    root: Option<&Root<'_>>,
     marker: &Value,
-) -> Result<()> {
+) -> Result<Vec<String>> {
     let shown = path.display();
     let step = |what: &str, result: io::Result<()>| result.map_err(|e| Error::io(format!("{what} {shown}"), e));
     let removed = match remove::remove_tree(target, STATE_DIRECTORY.as_bytes()) {
@@ -50,8 +60,13 @@ pub fn tidy_up(
         removed => removed,
     };
     removed.map_err(|e| Error::io(format!("remove {shown}/{STATE_DIRECTORY}"), e))?;
+    let notices = Counters::default();
     if let Some(root) = root {
-        step("set the attributes of", apply_root(target, root))?;
+        let xattrs: Vec<Xattr> = root.attributes.xattrs.iter().filter(|(name, _)| !is_marker(name)).cloned().collect();
+        // It was there before: whose it is, is not known.
+        let privileges = Privileges::of_this_process(true, root.warn_of_acls);
+        let given = by_descriptor(target.as_fd(), root.attributes, &xattrs, None, &privileges, &notices);
+        given.map_err(|e| Error::io(format!("set the attributes of the target {shown}"), e))?;
     }
     durable.sync()?;
     // Last, when everything it speaks of is on the disk.
@@ -61,23 +76,8 @@ pub fn tidy_up(
     durable.sync().inspect_err(|_| {
         let _ = set_mark(target, FINISHING_MARKER, marker);
         let _ = remove_mark(target, COMPLETION_MARKER);
-    })
-}
-
-fn apply_root(target: &Beneath, root: &Attributes) -> io::Result<()> {
-    let fd = target.as_fd();
-    if nix::unistd::geteuid().is_root() {
-        attributes::set_owner(fd, root.uid, root.gid)?;
-    }
-    attributes::set_mode(fd, root.permissions)?;
-    for (name, value) in root.xattrs.iter().filter(|(name, _)| !is_marker(name)) {
-        if let Err(error) = attributes::set_xattr(fd, name, value)
-            && nix::unistd::geteuid().is_root()
-        {
-            return Err(error);
-        }
-    }
-    attributes::set_times(fd, root.mtime.seconds, root.mtime.nanos)
+    })?;
+    Ok(notices.report().notices.iter().map(|notice| format!("the target itself: {notice}")).collect())
 }
 
 fn set_mark(target: &Beneath, name: &str, value: &Value) -> io::Result<()> {
@@ -93,20 +93,6 @@ fn set_mark(target: &Beneath, name: &str, value: &Value) -> io::Result<()> {
 fn remove_mark(target: &Beneath, name: &str) -> io::Result<()> {
     match attributes::remove_xattr(target.as_fd(), name.as_bytes()) {
         Err(e) if is_errno(&e, &[Errno::ENODATA, Errno::EOPNOTSUPP]) => Ok(()),
-        result => result,
-    }
-}
-
-/// A user marks only what he may write; none of these calls changes the time of the directory.
-pub fn with_write_permission(fd: BorrowedFd<'_>, act: impl Fn() -> io::Result<()>) -> io::Result<()> {
-    match act() {
-        Err(e) if e.kind() == ErrorKind::PermissionDenied => {
-            let mode = retry(|| nix::sys::stat::fstat(fd))?.st_mode;
-            attributes::set_mode(fd, mode | 0o200)?;
-            let result = act();
-            attributes::set_mode(fd, mode)?;
-            result
-        }
         result => result,
     }
 }

@@ -38,6 +38,10 @@ impl Privileges {
         self.is_root
     }
 
+    pub fn inherits(&self) -> bool {
+        self.inherits
+    }
+
     fn owner_is_right(&self, a: &Attributes) -> bool {
         !self.inherits && (a.uid, a.gid) == (self.uid, self.gid)
     }
@@ -65,7 +69,13 @@ pub fn by_descriptor(
         attributes::set_mode(fd, mode)?;
     }
     for (name, value) in capabilities_last(xattrs) {
-        xattr(attributes::set_xattr(fd, name, value), name, privileges, counters)?;
+        let set = || attributes::set_xattr(fd, name, value);
+        // These need the permission to write.
+        let result = match !privileges.is_root && name.starts_with(b"user.") {
+            true => attributes::with_write_permission(fd, set),
+            false => set(),
+        };
+        xattr(result, name, privileges, counters)?;
     }
     attributes::set_times(fd, a.mtime.seconds, a.mtime.nanos)
 }

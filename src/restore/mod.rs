@@ -52,6 +52,7 @@ pub use verify::{VerifyReport, verify};
 
 pub use crate::stop::{StopFlag, TIME_IS_OVER, check_stop};
 
+use self::completion::Root;
 use self::identity::Identity;
 use self::target::{Target, Wanted};
 use crate::error::Result;
@@ -89,7 +90,8 @@ pub fn restore(
     let identity = Identity::new(archive, options)?;
     let root = archive.root_attributes()?;
     let clears_acl = root.is_some();
-    let root = root.filter(|_| selection.is_everything());
+    let root = root.as_ref().filter(|_| selection.is_everything());
+    let root = root.map(|attributes| Root { attributes, warn_of_acls: options.warn_of_acls });
     let wanted = Wanted {
         identity: Some(&identity),
         root: root.as_ref(),
@@ -105,13 +107,13 @@ pub fn restore(
     let Some(target) = Target::prepare(target, &wanted)? else {
         return Ok(Report { was_complete: true, ..Report::default() });
     };
-    let report = fill(archive, &target, &selection, options, events, stop).inspect_err(|_| {
+    let mut report = fill(archive, &target, &selection, options, events, stop).inspect_err(|_| {
         // What is in place need not be fetched again. If that fails too, the first error is what matters.
         let _ = target.journal().map_or(Ok(()), |journal| journal.checkpoint(events));
     })?;
     let marker = identity.marker(&report, archive, target.held_others());
     events.emit(Event::Syncing);
-    target.complete(root.as_ref(), &marker)?;
+    report.notices.extend(target.complete(root.as_ref(), &marker)?);
     Ok(report)
 }
 

@@ -11,6 +11,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Mutex, MutexGuard};
 use std::time::Instant;
 
+use nix::errno::Errno;
 use tracing::info;
 
 use super::deferred::{Deferred, Record};
@@ -19,7 +20,7 @@ use super::file_table::FileTable;
 use super::finish::{Privileges, by_descriptor, by_name};
 use super::pipeline::{Sink, VerifiedPart};
 use super::report::{Counters, Report, add};
-use super::target::Target;
+use super::target::{ACCESS_ACL, DEFAULT_ACL, Target};
 use super::write_extent::ExtentWriter;
 use super::{RestoreOptions, StopFlag, check_stop};
 use crate::btrfs::{EncodedSupport, probe};
@@ -29,7 +30,7 @@ use crate::format::entry::{Entry, EntryType, check_restorable, split_parent};
 use crate::format::limits::{GRID, NAME_MAX, STATE_DIRECTORY};
 use crate::format::part_reader::{Piece, PieceKind};
 use crate::format::{Attributes, Xattr};
-use crate::linux::{beneath, retry};
+use crate::linux::{attributes, beneath, is_errno, retry};
 
 pub struct MountedSink<'a> {
     pub(super) target: &'a Target,
@@ -196,7 +197,8 @@ impl<'a> MountedSink<'a> {
         let (parent, name) = split_parent(path);
         let mut create = || {
             let dir = parents.open(self.target, parent)?;
-            self.create_with(dir, name, no_node, || beneath::create_file(dir, name, mode))
+            let file = self.create_with(dir, name, no_node, || beneath::create_file(dir, name, mode))?;
+            self.disinherit(dir, name, &[ACCESS_ACL]).map(|()| file)
         };
         create().map_err(|e| self.failed(path, "create", e))
     }
@@ -245,6 +247,7 @@ impl<'a> MountedSink<'a> {
                 }
                 result => result?,
             }
+            self.disinherit(dir, name, &[ACCESS_ACL])?;
             by_name(dir, name, &entry.attributes, &xattrs, false, &self.privileges, &self.counters)?;
             Ok(true)
         };
@@ -460,10 +463,22 @@ impl MountedSink<'_> {
                 Err(e) if e.kind() == ErrorKind::AlreadyExists && self.target.merges() => {
                     self.target.open_dir(path).map(drop)
                 }
+                Ok(()) => self.disinherit(dir, name, &[ACCESS_ACL, DEFAULT_ACL]),
                 result => result,
             }
         };
         make().map_err(|e| self.failed(path, "create the directory", e))
+    }
+
+    /// Takes from what was just created the ACL that its directory has handed down: the archive says who may do what.
+    fn disinherit(&self, dir: BorrowedFd<'_>, name: &[u8], acls: &[&str]) -> std::io::Result<()> {
+        for acl in acls.iter().filter(|_| self.privileges.inherits()) {
+            match attributes::remove_xattr_at(dir, name, acl.as_bytes()) {
+                Err(e) if !is_errno(&e, &[Errno::ENODATA, Errno::EOPNOTSUPP, Errno::EACCES]) => return Err(e),
+                _ => {}
+            }
+        }
+        Ok(())
     }
 
     /// Remembers the attributes of a directory for the end.

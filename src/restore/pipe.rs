@@ -9,6 +9,7 @@ use std::ops::Range;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
+use super::completion::Root;
 use super::fetch_directory::Archive;
 use super::identity::Identity;
 use super::mounted::{MountedSink, Parents, Worker};
@@ -89,10 +90,11 @@ pub fn restore(
     let mut report = sink.finish(stop)?;
     let bytes = archive.source.len();
     report.fetched = Fetched { parts: archive.index.trailer.parts, bytes, ..Fetched::default() };
-    let root = if selection.is_everything() { root } else { None };
+    let root = root.as_ref().filter(|_| selection.is_everything());
+    let root = root.map(|attributes| Root { attributes, warn_of_acls: options.warn_of_acls });
     let marker = Identity::new(&archive, options)?.marker(&report, &archive, target.held_others());
     events.emit(observe::Event::Syncing);
-    target.complete(root.as_ref(), &marker)?;
+    report.notices.extend(target.complete(root.as_ref(), &marker)?);
     Ok(report)
 }
 

@@ -3,7 +3,7 @@
 //! ```text
 //! .burst/lock      held by a run that is alive
 //! .burst/journal   what is done; none when restoring from a pipe
-//! .burst/existing  the target held other things when it was begun (--into-existing)
+//! .burst/fresh     the target was empty when it was begun: all that is in it came from the restore
 //! user.burst.finishing   all is in place, only tidying up is left; then there may be no .burst any more
 //! user.burst.restored    complete
 //! ```
@@ -26,7 +26,7 @@ use crate::linux::{attributes, remove, syncfs};
 
 const LOCK: &[u8] = b"lock";
 const JOURNAL: &[u8] = b"journal";
-const EXISTING: &[u8] = b"existing";
+const FRESH: &[u8] = b"fresh";
 
 /// What mkfs.ext4 leaves in an empty file system.
 const LOST_AND_FOUND: &[u8] = b"lost+found";
@@ -142,17 +142,17 @@ impl State {
         Lock::is_held(&File::from(file)).ok()
     }
 
-    /// Whether the target held other things when its restore began.
-    pub fn held_others(&self) -> Result<bool> {
-        match beneath::stat(self.fd.as_fd(), EXISTING) {
+    /// Whether the target was empty when its restore began. Without that on record nothing in it may be removed.
+    pub fn was_empty(&self) -> Result<bool> {
+        match beneath::stat(self.fd.as_fd(), FRESH) {
             Ok(_) => Ok(true),
             Err(e) if e.kind() == ErrorKind::NotFound => Ok(false),
-            Err(e) => Err(Error::io(format!("look at {}/existing", self.path.display()), e)),
+            Err(e) => Err(Error::io(format!("look at {}/fresh", self.path.display()), e)),
         }
     }
 
-    pub fn say_that_it_held_others(&self) -> Result<()> {
-        self.own_file(EXISTING).map(drop)
+    pub fn say_that_it_was_empty(&self) -> Result<()> {
+        self.own_file(FRESH).map(drop)
     }
 
     pub fn read_journal(&self) -> Result<JournalFound> {

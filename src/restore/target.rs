@@ -12,30 +12,29 @@ use nix::errno::Errno;
 use nix::libc::{S_IFBLK, S_IFCHR, S_IFIFO, S_IFLNK, S_IFMT, S_IFREG};
 use nix::sys::stat::FileStat;
 use serde_json::Value;
-use tracing::info;
+use tracing::{info, warn};
 
 use super::checkpoint::Journal;
-use super::completion;
+use super::completion::{self, Root};
 use super::durable::Durable;
 use super::identity::Identity;
 use super::journal::Contents;
 use super::state::{Found, JournalFound, NOT_CONTENT, State};
 use crate::error::{Error, Kind, Result};
-use crate::format::Attributes;
 use crate::format::limits::{COMPLETION_MARKER, FINISHING_MARKER};
 use crate::linux::beneath::{self, Beneath};
 use crate::linux::lock::Lock;
 use crate::linux::{attributes, is_errno, remove, retry, retry_io, syncfs};
 
-/// Default ACL of a directory: what is created in it gets it, and must not here.
+/// Default ACL of a directory: what is created in it gets it as its own, and must not here.
 pub const DEFAULT_ACL: &str = "system.posix_acl_default";
+pub const ACCESS_ACL: &str = "system.posix_acl_access";
 
 /// What is asked of a target.
 pub struct Wanted<'a> {
     /// None for a stream, which cannot be continued and is not known before its end.
     pub identity: Option<&'a Identity>,
-    /// Attributes that the target itself will get in the end.
-    pub root: Option<&'a Attributes>,
+    pub root: Option<&'a Root<'a>>,
     /// Removes what the target would hand down to what is created in it.
     pub clears_acl: bool,
     pub into_existing: bool,
@@ -93,7 +92,9 @@ impl Target {
                 );
                 return Err(Error::new(Kind::TargetInUse, message));
             }
-            State::make(&root, path)?;
+            let state = State::make(&root, path)?;
+            state.check_owner()?;
+            state.say_that_it_was_empty()?;
         }
         match State::open(&root, path)? {
             Some(state) => unfinished(path, root, wanted, found, state),
@@ -114,8 +115,10 @@ impl Target {
         self.root.open_dir(path)
     }
 
+    /// Whether what is created may get another group than this process has, or an ACL: from the target itself, or from
+    /// directories that were in it.
     pub fn inherits(&self) -> bool {
-        self.inherits
+        self.inherits || self.into_existing
     }
 
     pub fn merges(&self) -> bool {
@@ -206,7 +209,8 @@ fn unfinished(path: &Path, root: Beneath, wanted: &Wanted<'_>, found: Found, sta
     state.check_owner()?;
     // A lock that is held says that a run is alive.
     let lock = state.lock(path)?;
-    let held_others = state.held_others()?;
+    let was_empty = state.was_empty()?;
+    let held_others = !was_empty && found.other.is_some();
     if wanted.restart {
         if held_others && !wanted.into_existing {
             let message = format!(
@@ -218,9 +222,11 @@ fn unfinished(path: &Path, root: Beneath, wanted: &Wanted<'_>, found: Found, sta
         unmark(&root, path, &found)?;
         // From here on nothing can be continued.
         state.remove_journal()?;
-        if !held_others {
+        if was_empty {
             remove::remove_all_but(&root, &NOT_CONTENT)
                 .map_err(|e| Error::io(format!("empty the target {shown}"), e))?;
+        }
+        if !held_others {
             (wanted.room)()?;
         }
         return Opened { path, root, wanted, state, lock, held_others }.begin();
@@ -263,8 +269,15 @@ struct Opened<'a> {
 impl Opened<'_> {
     fn begin(self) -> Result<Option<Target>> {
         info!(target_directory = %self.path.display(), "a fresh restore: nothing of it is there");
-        if self.held_others {
-            self.state.say_that_it_held_others()?;
+        if !self.held_others {
+            let shown = self.path.display();
+            let other = remove::first_but(&self.root, &NOT_CONTENT);
+            if let Some(name) = other.map_err(|e| Error::io(format!("list the target {shown}"), e))? {
+                let message =
+                    format!("somebody else has just put {name:?} into the target {shown}: run the same command again");
+                return Err(Error::new(Kind::TargetInUse, message));
+            }
+            self.state.say_that_it_was_empty()?;
         }
         let durable = Arc::new(Durable::new(self.root.as_fd(), self.path)?);
         let journal = match self.wanted.identity {
@@ -324,7 +337,9 @@ fn finish_off(path: &Path, root: Beneath, wanted: &Wanted<'_>, finishing: &Value
         None => None,
     };
     let durable = Durable::new(root.as_fd(), path)?;
-    completion::tidy_up(path, &root, &durable, wanted.root, finishing)?;
+    for notice in completion::tidy_up(path, &root, &durable, wanted.root, finishing)? {
+        warn!(target_directory = %path.display(), notice, "not restored");
+    }
     Ok(None)
 }
 
@@ -335,7 +350,7 @@ fn unmark(root: &Beneath, path: &Path, found: &Found) -> Result<()> {
     }
     let remove = || {
         for name in [COMPLETION_MARKER, FINISHING_MARKER] {
-            match completion::with_write_permission(root.as_fd(), || {
+            match attributes::with_write_permission(root.as_fd(), || {
                 attributes::remove_xattr(root.as_fd(), name.as_bytes())
             }) {
                 Err(e) if !is_errno(&e, &[Errno::ENODATA, Errno::EOPNOTSUPP]) => return Err(e),

@@ -282,6 +282,28 @@ def test_begun_but_nothing_done(scene: Scene, at: Path):
         at.mkdir()
 
 
+@pytest.mark.parametrize("left", [(), ("lock",), ("lock", "journal")], ids=["made", "locked", "begun"])
+def test_what_was_there_is_kept_whatever_was_begun(left: tuple[str, ...], scene: Scene, at: Path):
+    """Broken off (full disk, kill -9) before anything but its state was created, or not even our state: nothing says that
+    the target was empty, so nothing is removed."""
+    scene.server.serves(scene.archives["small"])
+    (at / "mine").mkdir(parents=True)
+    (at / "mine/file").write_bytes(b"mine")
+    (at / ".burst").mkdir(0o700)
+    for name in left:
+        (at / ".burst" / name).touch()
+    done, _ = scene.restore(at, "--restart", code=IN_USE)
+    assert "--restart --into-existing" in done.err
+    done, _ = scene.restore(at, code=IN_USE)
+    assert "--restart --into-existing begins anew, and keeps" in done.err
+    scene.restore(at, "--restart", "--into-existing")
+    assert (at / "mine/file").read_bytes() == b"mine"
+    (at / "mine/file").unlink()
+    (at / "mine").rmdir()
+    os.utime(at, ns=(1, scene.trees["small"]["."]["mtime_ns"]))
+    scene.check(at, "small")
+
+
 def test_a_file_that_was_exchanged_is_not_written(scene: Scene, at: Path, tmp: Path):
     """Someone puts another file where a part of one is in place: refused, and nothing is written to it."""
     scene.server.serves(scene.archives["small"])

@@ -160,3 +160,21 @@ def test_unprivileged(made: Archives, listed: Listed, volume: Callable[..., Volu
             if path != ".":
                 assert want[path].get(fact) == found[path].get(fact), f"{path!r}: {fact}"
         assert found[path]["uid"] == 1000
+
+
+def test_unprivileged_attributes(tmp: Path, volume: Callable[..., Volume]):
+    """Who owns a file may set its user attributes, also if nobody may write to it."""
+    source, home = tmp / "source", volume().path
+    (source / "directory").mkdir(parents=True)
+    (source / "file").write_text("file")
+    for path, mode in ((source / "file", 0o444), (source / "directory", 0o555), (source, 0o555)):
+        os.setxattr(path, "user.name", b"value")
+        path.chmod(mode)
+    archive = tmp / "archive.zip"
+    snapshot(source, archive)
+    archive.chmod(0o644)
+    tmp.chmod(0o755)
+    home.chmod(0o777)
+    said = burst("restore", archive, home / "t", user=1000)
+    assert "extended attribute" not in said.err
+    assert_same(listing(source), listing(home / "t"), ("uid", "gid"))

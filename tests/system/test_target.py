@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from archives import Archives
+from btrfs_volume import Volume, run
 from burst import burst, snapshot, start, stop
 from listing import Listing, assert_same, listing
 from s3_server import Server
@@ -51,6 +52,33 @@ def test_into_existing(made: Archives, listed: Callable[[str], Listing], target:
     assert (target / "alpha/mine").read_bytes() == b"mine"
     found.pop("alpha/mine")
     assert_same(listed("kinds"), found)
+
+
+def test_into_existing_takes_nothing_from_what_is_there(tmp: Path, volume: Callable[..., Volume]):
+    """Owners, groups and ACLs are the archive's, whatever the directories hand down that are there already."""
+    source, target = tmp / "source", volume().path / "t"
+    for name in ("etc", "share/sub"):
+        (source / name).mkdir(parents=True)
+    for name in ("share/b", "share/sub/c"):
+        (source / name).write_text(name)
+        (source / name).chmod(0o640)
+    os.mkfifo(source / "share/fifo", 0o640)
+    archive = tmp / "archive.zip"
+    snapshot(source, archive)
+    wanted = listing(source)
+
+    (target / "etc").mkdir(parents=True)
+    os.chown(target / "etc", 1000, 1000)
+    (target / "share").mkdir()
+    os.chown(target / "share", 0, 100)
+    (target / "share").chmod(0o2775)
+    run("setfacl", "-d", "-m", "u:1234:rwx", target / "share")
+    burst("restore", "--into-existing", archive, target)
+    found = listing(target)
+    # What an administrator gave the directory itself stays.
+    assert found["share"].pop("xattrs").keys() == {"system.posix_acl_default"}
+    assert not wanted["share"].pop("xattrs")
+    assert_same(wanted, found)
 
 
 @pytest.mark.parametrize("what", ["directory", "fifo"])
