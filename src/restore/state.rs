@@ -19,7 +19,7 @@ use serde_json::Value;
 
 use super::journal::{self, Contents};
 use crate::error::{Error, Kind, Result};
-use crate::format::limits::{COMPLETION_MARKER, FINISHING_MARKER, STATE_DIRECTORY};
+use crate::format::limits::{COMPLETION_MARKER, FINISHING_MARKER, STATE_DIRECTORY, is_marker};
 use crate::linux::beneath::{self, Beneath};
 use crate::linux::lock::Lock;
 use crate::linux::{attributes, remove, syncfs};
@@ -45,8 +45,8 @@ pub struct Found {
 impl Found {
     pub fn look(root: &Beneath, shown: &Path) -> Result<Found> {
         let io = |what: &str, e| Error::io(format!("{what} {}", shown.display()), e);
-        let xattrs =
-            attributes::list_xattrs(root.as_fd()).map_err(|e| io("read the extended attributes of the target", e))?;
+        let xattrs = attributes::list_xattrs(root.as_fd(), is_marker)
+            .map_err(|e| io("read the extended attributes of the target", e))?;
         let mark = |wanted: &str| {
             let (_, value) = xattrs.iter().find(|(name, _)| name == wanted.as_bytes())?;
             Some(serde_json::from_slice(value).unwrap_or_default())

@@ -308,10 +308,8 @@ impl Opened<'_> {
         }
         let failed = |what: &str, e| Error::io(format!("{what} {}", path.display()), e);
         let mode = retry(|| nix::sys::stat::fstat(&root)).map_err(|e| failed("look at", e.into()))?.st_mode;
-        let has_default_acl = attributes::list_xattrs(root.as_fd())
-            .map_err(|e| failed("read the extended attributes of", e))?
-            .iter()
-            .any(|(name, _)| name == DEFAULT_ACL.as_bytes());
+        let default_acls = attributes::list_xattrs(root.as_fd(), |name| name == DEFAULT_ACL.as_bytes())
+            .map_err(|e| failed("read the extended attributes of", e))?;
         Ok(Some(Target {
             path: path.to_owned(),
             root,
@@ -319,7 +317,7 @@ impl Opened<'_> {
             _lock: lock,
             journal,
             durable,
-            inherits: mode & 0o2000 != 0 || has_default_acl,
+            inherits: mode & 0o2000 != 0 || !default_acls.is_empty(),
             into_existing: wanted.into_existing,
             resumes,
             held_others,

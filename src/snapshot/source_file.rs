@@ -49,7 +49,7 @@ impl SourceFile {
     }
 
     pub fn attributes(&self) -> Result<Attributes> {
-        let xattrs = list_xattrs(self.file.as_fd()).map_err(|e| no_xattrs(&self.path, e))?;
+        let xattrs = list_xattrs(self.file.as_fd(), is_portable).map_err(|e| no_xattrs(&self.path, e))?;
         Ok(attributes(&self.stat, xattrs))
     }
 
@@ -93,7 +93,7 @@ fn open(path: &Path) -> io::Result<File> {
 
 /// Attributes of what must not be opened, or need not be: directories, links, devices, FIFOs.
 pub fn attributes_of_path(path: &Path, shown: &Path, stat: &Stat) -> Result<Attributes> {
-    let xattrs = list_xattrs_no_follow(path).map_err(|e| no_xattrs(shown, e))?;
+    let xattrs = list_xattrs_no_follow(path, is_portable).map_err(|e| no_xattrs(shown, e))?;
     Ok(attributes(stat, xattrs))
 }
 

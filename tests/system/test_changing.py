@@ -135,14 +135,16 @@ def test_a_small_file_that_never_holds_still(tmp: Path):
     burst("verify", "--content", tmp / "out")
 
 
-def test_names_that_are_told_twice(tmp: Path):
-    """readdir(3) may tell a name again that was replaced meanwhile; an archive with a path twice could not be restored."""
-    source, mountpoint = tmp / "t", tmp / "twice"
+def test_an_odd_file_system(tmp: Path):
+    """readdir(3) may tell a name again that was replaced meanwhile; an archive with a path twice could not be restored. And
+    an attribute that no archive holds need not be readable."""
+    source, mountpoint = tmp / "t", tmp / "odd"
     (source / "d").mkdir(parents=True)
     mountpoint.mkdir()
     for name in ("a", "b", "d/c"):
         (source / name).write_text(name)
-    server = subprocess.Popen([sys.executable, SUPPORT / "twice_server.py", mountpoint, source])
+        os.setxattr(source / name, "user.name", name.encode())
+    server = subprocess.Popen([sys.executable, SUPPORT / "odd_server.py", mountpoint, source])
     try:
         until(lambda: os.path.ismount(mountpoint))
         assert sorted(os.listdir(mountpoint)) == ["a", "a", "b", "b", "d", "d"]
@@ -152,7 +154,7 @@ def test_names_that_are_told_twice(tmp: Path):
         server.wait(PATIENCE)
     burst("restore", tmp / "out", tmp / "r")
     assert names(tmp / "out") == {"a", "b", "d", "d/c"}
-    assert (tmp / "r/d/c").read_text() == "d/c"
+    assert (tmp / "r/d/c").read_text() == os.getxattr(tmp / "r/d/c", "user.name").decode() == "d/c"
 
 
 def test_a_directory_that_is_away_for_a_moment(tmp: Path):

@@ -1,6 +1,11 @@
-"""A directory whose names are told twice, as readdir(3) may where they are replaced meanwhile: a file system of its own
-(FUSE) over another directory. twice_server.py MOUNTPOINT DIRECTORY; ends when it is unmounted."""
+"""A directory as some file systems show theirs: a file system of its own (FUSE) over another directory.
+odd_server.py MOUNTPOINT DIRECTORY; ends when it is unmounted.
 
+Names are told twice, as readdir(3) may where they are replaced meanwhile, and an attribute is listed that cannot be read,
+as network file systems list what their servers do not give.
+"""
+
+import errno
 import os
 import sys
 from collections.abc import Iterator
@@ -8,7 +13,7 @@ from collections.abc import Iterator
 import mfusepy
 
 
-class Twice(mfusepy.Operations):
+class Odd(mfusepy.Operations):
     def __init__(self, directory: str):
         self.directory = directory
 
@@ -24,6 +29,17 @@ class Twice(mfusepy.Operations):
         names = os.listdir(self.at(path))
         yield from (".", "..", *names, *names)
 
+    def listxattr(self, path: str) -> list[str]:
+        return ["system.nfs4_acl", *os.listxattr(self.at(path))]
+
+    def getxattr(self, path: str, name: str, position: int = 0) -> bytes:
+        if name == "system.nfs4_acl":
+            raise mfusepy.FuseOSError(errno.EIO)
+        try:
+            return os.getxattr(self.at(path), name)
+        except OSError as e:
+            raise mfusepy.FuseOSError(e.errno) from e
+
     def read(self, path: str, size: int, offset: int, fh: int) -> bytes:
         with open(self.at(path), "rb") as f:
             return os.pread(f.fileno(), size, offset)
@@ -31,4 +47,4 @@ class Twice(mfusepy.Operations):
 
 if __name__ == "__main__":
     mountpoint, directory = sys.argv[1:]
-    mfusepy.FUSE(Twice(directory), mountpoint, foreground=True, nothreads=True, fsname="burst-test-twice")
+    mfusepy.FUSE(Odd(directory), mountpoint, foreground=True, nothreads=True, fsname="burst-test-odd")
