@@ -196,7 +196,7 @@ def test_interrupted(machine: Machine):
 
 
 def test_killed_while_made(loop: Callable[..., Loop], tmp: Path):
-    """mkfs.btrfs, stopped at any write: the next run makes the volume, or finds it whole."""
+    """Stopped at any write, most of which are those of mkfs.btrfs: the next run makes the volume, or finds it whole."""
     disks = [loop(), loop()]
     devices = [d.device for d in disks]
     command = ["volume", "prepare", *devices, "--label", "data", "--mount", str(tmp / "m")]
@@ -214,7 +214,8 @@ def test_killed_while_made(loop: Callable[..., Loop], tmp: Path):
             run("umount", tmp / "m")
         for disk in disks:
             disk.erase()
-        assert traced("-e", f"inject=pwrite64:signal=SIGKILL:when={when}").returncode == 1
+        # The first writes are marks by which this program knows its disks, all others are those of mkfs.btrfs.
+        assert traced("-e", f"inject=pwrite64:signal=SIGKILL:when={when}").returncode == (-9 if when <= 4 else 1)
         assert mount_of(tmp / "m") is None
         made_again += prepare(*command[2:])["made"]
         assert profiles(tmp / "m")["Data"] == "RAID0"
