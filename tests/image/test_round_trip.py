@@ -123,6 +123,28 @@ def test_refusals(made: Archives, image: Image, tmp: Path):
     burst("restore", "--label", "x", made.archive("empty"), tmp / "t", code=2)
 
 
+@pytest.mark.parametrize("user", [0, 1000])
+def test_attached(user: int, made: Archives, tmp: Path):
+    """A file that is a loop device is refused, also with --force, under any name and to anybody."""
+    made.archive("kinds").chmod(0o644)
+    made.directory.chmod(0o755)
+    tmp.chmod(0o777)
+    image = Image(tmp / "image")
+    image.make(made.archive("kinds"), "128M", user=user)
+    (tmp / "other").hardlink_to(image.path)
+    with image.mounted() as root:
+        device = run("findmnt", "-no", "SOURCE", root).strip()
+        before = listing(root)
+        for path in (image.path, tmp / "other"):
+            # Who may not ask the device knows only one name.
+            if user == 0 or path == image.path:
+                err = burst("image", made.archive("kinds"), path, "--size", "128M", "--force", code=19, user=user).err
+                assert f"{path} is the loop device {device}: " in err, err
+        assert_same(before, listing(root))
+    image.check()
+    image.make(made.archive("kinds"), "128M", "--force", user=user)
+
+
 def test_after_a_killed_run(made: Archives, image: Image):
     """The same command takes what a run left that was killed, but not what another one is making."""
     strace = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=pwrite64"]

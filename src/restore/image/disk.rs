@@ -14,7 +14,7 @@ use crate::btrfs_image::space_trees::PlaceWriter;
 use crate::btrfs_image::structures::{SuperBlock, Uuid};
 use crate::btrfs_image::superblock::{almost_finished, copy_at};
 use crate::error::{Error, Kind, Result};
-use crate::linux::{pwrite_all, pwritev_all};
+use crate::linux::{loops, pwrite_all, pwritev_all};
 use crate::volume::content::{BtrfsVolume, is_unfinished_image};
 use crate::volume::{Content, content, twice};
 
@@ -201,6 +201,12 @@ impl Disk {
             TryLockError::WouldBlock => in_use("is being made by another run"),
             TryLockError::Error(e) => Error::io(what(), e),
         })?;
+        if let Some(device) = loops::attached(&file).map_err(|e| Error::io(what(), e))? {
+            let device = device.display();
+            return Err(in_use(&format!(
+                "is the loop device {device}: unmount it, and detach it (losetup -d {device})"
+            )));
+        }
         if !new && !force && !is_unfinished_image(&file).map_err(|e| Error::io(what(), e))? {
             return Err(in_use("exists already: use --force to replace it"));
         }
