@@ -112,6 +112,24 @@ def test_too_small(made: Archives, image: Image):
         assert not image.path.exists()
 
 
+def test_too_large(made: Archives, tmp: Path):
+    """Larger than a file can be there: a new one is not left, one that was there stays."""
+    (tmp / "m").mkdir()
+    with open(tmp / "disk", "wb") as f:
+        f.truncate(256 * MIB)
+    run("mkfs.ext4", "-q", tmp / "disk")
+    run("mount", "-o", "loop", tmp / "disk", tmp / "m")
+    try:
+        image = Image(tmp / "m/image")
+        assert "too large" in image.make(made.archive("kinds"), "20T", code=1).err
+        assert not image.path.exists()
+        image.make(made.archive("kinds"), "128M")
+        assert "too large" in image.make(made.archive("kinds"), "20T", "--force", code=1).err
+        image.check()
+    finally:
+        run("umount", tmp / "m")
+
+
 def test_refusals(made: Archives, image: Image, tmp: Path):
     image.path.write_bytes(b"something")
     image.make(made.archive("empty"), "128M", code=19)

@@ -210,7 +210,14 @@ impl Disk {
         if !new && !force && !is_unfinished_image(&file).map_err(|e| Error::io(what(), e))? {
             return Err(in_use("exists already: use --force to replace it"));
         }
-        file.set_len(0).and_then(|()| file.set_len(size)).map_err(|e| Error::io(what(), e))?;
+        // First as large as it will be: where the file system does not take that, nothing of an older file is lost.
+        let sized = file.set_len(size).and_then(|()| file.set_len(0)).and_then(|()| file.set_len(size));
+        if let Err(e) = sized {
+            if new {
+                let _ = std::fs::remove_file(path);
+            }
+            return Err(Error::io(format!("{} with {size} bytes", what()), e));
+        }
         Ok(Disk { file, path: path.to_owned(), size })
     }
 
