@@ -268,6 +268,19 @@ def test_status(loop: Callable[..., Loop], tmp: Path):
 @pytest.mark.parametrize("options", ["no-such-option", "subvol=absent"])
 def test_wrong_mount_options(options: str, loop: Callable[..., Loop], tmp: Path):
     command = ("volume", "prepare", loop().device, "--mount", tmp / "m")
-    assert "mount " in burst(*command, "--mount-options", options, code=None).err
+    assert "kernel log" in burst(*command, "--mount-options", options, code=1).err
     assert mount_of(tmp / "m") is None
     burst(*command)
+
+
+def test_disk_missing(loop: Callable[..., Loop], tmp: Path):
+    """Two disks, and both say that they are the first: the kernel finds no second one, and this is no wrong path."""
+    disks = [loop(), loop()]
+    command = ("volume", "prepare", *(disk.device for disk in disks), "--label", "data")
+    burst(*command)
+    with open(disks[0].device, "rb") as f:
+        f.seek(64 << 10)
+        disks[1].write(64 << 10, f.read(4096))
+    run("btrfs", "device", "scan", "--forget", *(disk.device for disk in disks))
+    error = burst(*command, "--mount", tmp / "m", code=1).err
+    assert "a disk of the file system is missing" in error and "spelling" not in error, error
