@@ -94,11 +94,12 @@ pub fn of_device(sb: &SuperBlock, layout: &Layout, identity: &Identity, device: 
     SuperBlock { dev_item: device_item(layout, identity, device), ..sb.clone() }
 }
 
-/// What stands at the place of the superblock while the file system with this UUID is being made. Everything that is
-/// not zero lies in the first 512 bytes, so that no cut tears it.
-pub fn unfinished(fsid: Uuid) -> Vec<u8> {
+/// What stands at the place of the superblock of this device, counted from 1, while the file system with this UUID is
+/// being made. Everything that is not zero lies in the first 512 bytes, so that no cut tears it.
+pub fn unfinished(fsid: Uuid, devid: u64) -> Vec<u8> {
     let mut sb = SuperBlock::zeroed();
     sb.fsid = fsid;
+    sb.dev_item.devid = devid.into();
     sb.magic = MAGIC_UNFINISHED;
     copy_at(sb, SUPERBLOCKS[0])
 }
@@ -128,8 +129,9 @@ mod tests {
         let (before, after) = (almost_finished(sb.clone(), SUPERBLOCKS[0]), copy_at(sb, SUPERBLOCKS[0]));
         assert_eq!(before[512..], after[512..]);
         assert_eq!((&before[64..72], &after[64..72]), (&MAGIC_UNFINISHED[..], &MAGIC[..]));
-        let begun = unfinished([7; 16]);
+        let begun = unfinished([7; 16], 32);
         assert!(begun[512..].iter().all(|&b| b == 0));
         assert_eq!(begun[32..72], before[32..72]);
+        assert_ne!(begun[..512], unfinished([7; 16], 31)[..512]);
     }
 }

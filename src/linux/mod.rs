@@ -7,6 +7,7 @@ pub mod fiemap;
 pub mod freeze;
 pub mod holes;
 pub mod lock;
+pub mod loops;
 pub mod mounts;
 pub mod nvme;
 pub mod page_cache;

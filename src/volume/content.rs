@@ -221,7 +221,7 @@ mod tests {
         // A restore onto a device was stopped, with some copies of the superblock or without; whatever the UUID.
         let of_image = tempfile::NamedTempFile::new().unwrap();
         of_image.as_file().set_len(100 << 20).unwrap();
-        of_image.as_file().write_all_at(&superblock::unfinished([9; 16]), SUPERBLOCKS[0]).unwrap();
+        of_image.as_file().write_all_at(&superblock::unfinished([9; 16], 1), SUPERBLOCKS[0]).unwrap();
         assert_eq!(of(&of_image), Content::Unfinished([9; 16]));
         assert!(is_unfinished_image(of_image.as_file()).unwrap() && !is_unfinished_image(file.as_file()).unwrap());
         let copy = SuperBlock { fsid: [9; 16], magic: MAGIC, ..SuperBlock::zeroed() };

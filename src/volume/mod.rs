@@ -5,7 +5,7 @@
 //! find      disks of sysfs with the names EC2 has for them; which ones a selector means
 //! wait      until they are attached            identify   bytes of NVMe Identify
 //! content   blank, ours, or something else     mount      mount points
-//! prepare   the decision, mkfs.btrfs, the mount
+//! prepare   the decision, mkfs.btrfs, mount    twice      one disk under two names
 //! ```
 
 pub mod content;
@@ -13,6 +13,7 @@ pub mod find;
 pub mod identify;
 pub mod mount;
 pub mod prepare;
+pub mod twice;
 pub mod wait;
 
 pub use content::{Content, content};

@@ -152,6 +152,15 @@ pub fn mount(disks: &[&Path], at: &Path, options: &str) -> Result<()> {
                 format!("{}: {errno}: the kernel log (`dmesg`) says which option or what else is wrong", what());
             Error::new(Kind::Failure, message)
         }
+        // Of the path of a device that is not there, or of what the kernel looks for on those that are.
+        nix::errno::Errno::ENOENT if disks.iter().all(|disk| disk.exists()) => {
+            let message = format!(
+                "{}: {errno}: a disk of the file system is missing, or a subvolume that the options name: the kernel log \
+                 (`dmesg`) says which",
+                what()
+            );
+            Error::new(Kind::Failure, message)
+        }
         nix::errno::Errno::EEXIST | nix::errno::Errno::EBUSY => {
             let why = match disks.iter().find_map(|disk| Some((disk, mounted_as_another(disk)?))) {
                 Some((disk, Mount { at, source, .. })) => format!(

@@ -16,6 +16,7 @@ use super::content::{BtrfsVolume, Content, content, missing_program, new_uuid, s
 use super::find::{self, Disk, Roots, Selector};
 use super::identify::volume_id;
 use super::mount;
+use super::twice;
 use super::wait::{self, Hooks};
 use crate::btrfs_image::constants::{MIB, SUPERBLOCK_LENGTH, SUPERBLOCKS};
 use crate::btrfs_image::structures::Uuid;
@@ -127,6 +128,7 @@ pub fn mount_only(wanted: &Wanted, roots: &Roots, hooks: Hooks<'_>) -> Result<Pr
 pub fn choose(wanted: &Wanted, roots: &Roots, hooks: Hooks<'_>) -> Result<Chosen> {
     let label = label(wanted)?;
     let disks = wait::find(&wanted.selectors, wanted.wait, roots, hooks)?;
+    twice::check_known(&paths(&disks), &roots.sys)?;
     let wipe = to_wipe(&wanted.wipe, &disks, roots)?;
     // udev and other runs of ours leave a locked disk alone (systemd.io/BLOCK_DEVICE_LOCKING).
     let locks = lock(&disks, hooks)?;
@@ -231,7 +233,7 @@ const LOCK_WAIT: Duration = Duration::from_secs(60);
 
 fn lock(disks: &[Disk], hooks: Hooks<'_>) -> Result<Vec<Flock<File>>> {
     // In the same order everywhere, so that two runs do not wait for each other.
-    let mut paths: Vec<&Path> = disks.iter().map(|disk| disk.path.as_path()).collect();
+    let mut paths = paths(disks);
     paths.sort();
     let begun = Instant::now();
     let mut locks = Vec::new();
@@ -285,6 +287,9 @@ fn make(chosen: &Chosen, wipe: &[PathBuf], data: Option<Data>) -> Result<Uuid> {
         }
     }
     let several = chosen.disks.len() > 1;
+    if several {
+        twice::try_marks(&paths(&chosen.disks), uuid)?;
+    }
     let data = if several { data.unwrap_or(Data::Raid0) } else { Data::Single };
     let mut arguments: Vec<OsString> =
         ["-q", "-L", &chosen.label, "-U", &show_uuid(&uuid), "-d", data.name(), "-m"].iter().map(Into::into).collect();
@@ -349,8 +354,7 @@ pub fn mount_chosen(chosen: &Chosen, wanted: &Wanted, hooks: Hooks<'_>) -> Resul
             at.display()
         ));
     }
-    let paths: Vec<&Path> = chosen.disks.iter().map(|disk| disk.path.as_path()).collect();
-    mount::mount(&paths, at, &options)?;
+    mount::mount(&paths(&chosen.disks), at, &options)?;
     Ok(Some(Mounted { at: at.clone(), options, already: false }))
 }
 
@@ -388,6 +392,10 @@ pub fn check_label(label: &str) -> Result<()> {
         return Err(Error::new(Kind::Usage, message));
     }
     Ok(())
+}
+
+fn paths(disks: &[Disk]) -> Vec<&Path> {
+    disks.iter().map(|disk| disk.path.as_path()).collect()
 }
 
 /// For messages.

@@ -173,6 +173,34 @@ def test_refused(made: Archives, devices: Callable[[list[int]], Devices], tmp: P
     assert [file for file in files if file.exists()] == files[1:2] and files[1].read_bytes() == b"there"
 
 
+def test_two_names_of_a_disk(made: Archives, devices: Callable[[list[int]], Devices]):
+    """Two loop devices of a file, with nothing written; and a loop device of another, which only the mark tells."""
+    disks, archive = devices([256 * MIB]), made.archive("kinds")
+    (first,) = disks.names
+
+    def refused(other: str, *args: object) -> None:
+        for pair in ((first, other), (other, first)):
+            flags = [flag for name in pair for flag in ("--device", name)]
+            err = burst("restore", *flags, *args, archive, code=19).err
+            assert len(err.splitlines()) == 1 and first in err and other in err and "one disk" in err, err
+
+    disks.attach(disks.directory / "0")
+    run("mkfs.ext4", "-q", first)
+    refused(disks.names[1], "--force")
+    run("e2fsck", "-fn", first)
+    run("blkdiscard", "-f", first)
+    disks.attach(Path(first))
+    refused(disks.names[2])
+    assert superblocks(first) == []
+    # A part of the file each.
+    halves = [
+        run("losetup", "--find", "--show", "--sizelimit", 128 * MIB, "--offset", at, disks.directory / "0").strip()
+        for at in (0, 128 * MIB)
+    ]
+    disks.names.extend(halves)
+    burst("restore", "--device", halves[0], "--device", halves[1], "--force", archive)
+
+
 def test_cut_between_superblocks(made: Archives, listed: Listed, devices: Callable[[list[int]], Devices]):
     """The first device gets its superblock last. Without it there is nothing, and the same command begins anew."""
     disks, archive = devices([256 * MIB, 256 * MIB]), made.archive("kinds")

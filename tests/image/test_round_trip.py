@@ -112,6 +112,24 @@ def test_too_small(made: Archives, image: Image):
         assert not image.path.exists()
 
 
+def test_too_large(made: Archives, tmp: Path):
+    """Larger than a file can be there: a new one is not left, one that was there stays."""
+    (tmp / "m").mkdir()
+    with open(tmp / "disk", "wb") as f:
+        f.truncate(256 * MIB)
+    run("mkfs.ext4", "-q", tmp / "disk")
+    run("mount", "-o", "loop", tmp / "disk", tmp / "m")
+    try:
+        image = Image(tmp / "m/image")
+        assert "too large" in image.make(made.archive("kinds"), "20T", code=1).err
+        assert not image.path.exists()
+        image.make(made.archive("kinds"), "128M")
+        assert "too large" in image.make(made.archive("kinds"), "20T", "--force", code=1).err
+        image.check()
+    finally:
+        run("umount", tmp / "m")
+
+
 def test_refusals(made: Archives, image: Image, tmp: Path):
     image.path.write_bytes(b"something")
     image.make(made.archive("empty"), "128M", code=19)
@@ -121,6 +139,28 @@ def test_refusals(made: Archives, image: Image, tmp: Path):
     image.make(made.archive("empty"), "128M", "--label", "x" * 256, "--force", code=2)
     burst("image", made.archive("empty"), tmp, "--size", "128M", code=2)
     burst("restore", "--label", "x", made.archive("empty"), tmp / "t", code=2)
+
+
+@pytest.mark.parametrize("user", [0, 1000])
+def test_attached(user: int, made: Archives, tmp: Path):
+    """A file that is a loop device is refused, also with --force, under any name and to anybody."""
+    made.archive("kinds").chmod(0o644)
+    made.directory.chmod(0o755)
+    tmp.chmod(0o777)
+    image = Image(tmp / "image")
+    image.make(made.archive("kinds"), "128M", user=user)
+    (tmp / "other").hardlink_to(image.path)
+    with image.mounted() as root:
+        device = run("findmnt", "-no", "SOURCE", root).strip()
+        before = listing(root)
+        for path in (image.path, tmp / "other"):
+            # Who may not ask the device knows only one name.
+            if user == 0 or path == image.path:
+                err = burst("image", made.archive("kinds"), path, "--size", "128M", "--force", code=19, user=user).err
+                assert f"{path} is the loop device {device}: " in err, err
+        assert_same(before, listing(root))
+    image.check()
+    image.make(made.archive("kinds"), "128M", "--force", user=user)
 
 
 def test_after_a_killed_run(made: Archives, image: Image):

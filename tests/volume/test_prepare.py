@@ -196,7 +196,7 @@ def test_interrupted(machine: Machine):
 
 
 def test_killed_while_made(loop: Callable[..., Loop], tmp: Path):
-    """mkfs.btrfs, stopped at any write: the next run makes the volume, or finds it whole."""
+    """Stopped at any write, most of which are those of mkfs.btrfs: the next run makes the volume, or finds it whole."""
     disks = [loop(), loop()]
     devices = [d.device for d in disks]
     command = ["volume", "prepare", *devices, "--label", "data", "--mount", str(tmp / "m")]
@@ -214,7 +214,8 @@ def test_killed_while_made(loop: Callable[..., Loop], tmp: Path):
             run("umount", tmp / "m")
         for disk in disks:
             disk.erase()
-        assert traced("-e", f"inject=pwrite64:signal=SIGKILL:when={when}").returncode == 1
+        # The first writes are marks by which this program knows its disks, all others are those of mkfs.btrfs.
+        assert traced("-e", f"inject=pwrite64:signal=SIGKILL:when={when}").returncode == (-9 if when <= 4 else 1)
         assert mount_of(tmp / "m") is None
         made_again += prepare(*command[2:])["made"]
         assert profiles(tmp / "m")["Data"] == "RAID0"
@@ -267,6 +268,19 @@ def test_status(loop: Callable[..., Loop], tmp: Path):
 @pytest.mark.parametrize("options", ["no-such-option", "subvol=absent"])
 def test_wrong_mount_options(options: str, loop: Callable[..., Loop], tmp: Path):
     command = ("volume", "prepare", loop().device, "--mount", tmp / "m")
-    assert "mount " in burst(*command, "--mount-options", options, code=None).err
+    assert "kernel log" in burst(*command, "--mount-options", options, code=1).err
     assert mount_of(tmp / "m") is None
     burst(*command)
+
+
+def test_disk_missing(loop: Callable[..., Loop], tmp: Path):
+    """Two disks, and both say that they are the first: the kernel finds no second one, and this is no wrong path."""
+    disks = [loop(), loop()]
+    command = ("volume", "prepare", *(disk.device for disk in disks), "--label", "data")
+    burst(*command)
+    with open(disks[0].device, "rb") as f:
+        f.seek(64 << 10)
+        disks[1].write(64 << 10, f.read(4096))
+    run("btrfs", "device", "scan", "--forget", *(disk.device for disk in disks))
+    error = burst(*command, "--mount", tmp / "m", code=1).err
+    assert "a disk of the file system is missing" in error and "spelling" not in error, error

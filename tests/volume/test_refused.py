@@ -138,6 +138,33 @@ def test_two_names_of_a_disk(loop: Callable[..., Loop], tmp: Path):
     assert f"{tmp}/file is there, and is no directory" in error
 
 
+def test_two_names_make_no_volume(machine: Machine, loop: Callable[..., Loop], tmp: Path):
+    """Two loop devices of a file; one of the other; disks of which the kernel says that they are one."""
+    disk, other = loop(), loop()
+    before = disk.digest()
+    for file in (disk.file, disk.device):
+        again = run("losetup", "--find", "--show", file).strip()
+        try:
+            for pair in ((disk.device, again), (again, disk.device)):
+                error = burst("volume", "prepare", *pair, "--mount", tmp / "m", code=19).err
+                assert "one disk" in error and disk.device in error and again in error, error
+        finally:
+            run("losetup", "--detach", again)
+    machine.add("nvme1n1", disk, EBS, "vol0123456789abcdef0")
+    machine.add("nvme2n1", other, EBS, "vol0123456789abcdef1")
+    prepare = ("volume", "prepare", disk.device, other.device, *machine.flags, "--label", "data")
+    for same, code in ((True, 19), (False, 0)):
+        for n, each in enumerate((disk, other)):
+            number = os.stat(each.device).st_rdev
+            wwid = "nvme.1d0f-01" if same else f"nvme.1d0f-{n}"
+            name = f"{os.major(number)}:{os.minor(number)}"
+            machine.files(machine.sys / "dev/block" / name, {"size": "655360\n", "wwid": f"{wwid}\n"})
+        error = burst(*prepare, code=code).err
+        assert ("nvme.1d0f-01" in error) == same, error
+        assert same == (disk.digest() == before)
+    assert mount_of(tmp / "m") is None
+
+
 def test_mount_point_taken(loop: Callable[..., Loop], tmp: Path):
     """The mount point shows something else: the disk is not touched."""
     disk, other = loop(), loop()

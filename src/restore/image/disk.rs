@@ -12,11 +12,11 @@ use crate::btrfs_image::constants::{MIB, SECTOR, SUPERBLOCK_LENGTH, SUPERBLOCKS}
 use crate::btrfs_image::layout::Write;
 use crate::btrfs_image::space_trees::PlaceWriter;
 use crate::btrfs_image::structures::{SuperBlock, Uuid};
-use crate::btrfs_image::superblock::{almost_finished, copy_at, unfinished};
+use crate::btrfs_image::superblock::{almost_finished, copy_at};
 use crate::error::{Error, Kind, Result};
-use crate::linux::{pwrite_all, pwritev_all};
+use crate::linux::{loops, pwrite_all, pwritev_all};
 use crate::volume::content::{BtrfsVolume, is_unfinished_image};
-use crate::volume::{Content, content};
+use crate::volume::{Content, content, twice};
 
 /// What becomes one file system.
 pub struct Disks {
@@ -34,6 +34,8 @@ impl Disks {
             }
             numbers.push(number);
         }
+        let names: Vec<&Path> = paths.iter().map(PathBuf::as_path).collect();
+        twice::check_known(&names, Path::new("/sys"))?;
         let disks: Vec<Disk> = paths.iter().map(|path| Disk::open_device(path)).collect::<Result<_>>()?;
         if !force {
             check_blank(&disks)?;
@@ -75,13 +77,14 @@ impl Disks {
     }
 
     /// Removes every trace of older file systems, and waits until it is gone: from here to the last write there is none,
-    /// and a mark by which another run knows that. `all` also clears what other kinds of file systems and partition
-    /// tables leave at both ends.
+    /// and a mark by which another run knows that, and this one whether each disk is one of its own. `all` also clears
+    /// what other kinds of file systems and partition tables leave at both ends.
     pub fn wipe(&self, all: bool, fsid: Uuid) -> Result<()> {
         self.disks.iter().try_for_each(|disk| disk.clear(all))?;
         self.flush()?;
-        self.disks.iter().try_for_each(|disk| disk.write_superblock(SUPERBLOCKS[0], &unfinished(fsid)))?;
-        self.flush()
+        let disks: Vec<(&Path, &File)> = self.disks.iter().map(|disk| (disk.path.as_path(), &disk.file)).collect();
+        twice::mark(&disks, fsid)?;
+        if disks.len() > 1 { twice::check_marks(&disks, fsid) } else { Ok(()) }
     }
 
     /// Waits until everything written is on the media.
@@ -198,10 +201,23 @@ impl Disk {
             TryLockError::WouldBlock => in_use("is being made by another run"),
             TryLockError::Error(e) => Error::io(what(), e),
         })?;
+        if let Some(device) = loops::attached(&file).map_err(|e| Error::io(what(), e))? {
+            let device = device.display();
+            return Err(in_use(&format!(
+                "is the loop device {device}: unmount it, and detach it (losetup -d {device})"
+            )));
+        }
         if !new && !force && !is_unfinished_image(&file).map_err(|e| Error::io(what(), e))? {
             return Err(in_use("exists already: use --force to replace it"));
         }
-        file.set_len(0).and_then(|()| file.set_len(size)).map_err(|e| Error::io(what(), e))?;
+        // First as large as it will be: where the file system does not take that, nothing of an older file is lost.
+        let sized = file.set_len(size).and_then(|()| file.set_len(0)).and_then(|()| file.set_len(size));
+        if let Err(e) = sized {
+            if new {
+                let _ = std::fs::remove_file(path);
+            }
+            return Err(Error::io(format!("{} with {size} bytes", what()), e));
+        }
         Ok(Disk { file, path: path.to_owned(), size })
     }
 
