@@ -275,6 +275,12 @@ impl Layout {
         self.take(index, count * NODE as u64)
     }
 
+    /// What is free in the chunk that tree blocks went to stays free.
+    pub fn new_metadata_chunk(&mut self) -> Result<()> {
+        self.metadata = Some(self.new_chunk(ChunkKind::Metadata, self.metadata_chunk)?);
+        Ok(())
+    }
+
     /// Takes blocks for the chunk tree, all from the one system chunk.
     pub fn take_system_nodes(&mut self, count: u64) -> Result<Space> {
         let want = count * NODE as u64;
