@@ -25,6 +25,9 @@ def error(status: int, code: str, **headers: str) -> Answer:
 REFUSALS = {
     "500": lambda: error(500, "InternalError"),
     "503": lambda: error(503, "SlowDown", **{"Retry-After": "1"}),
+    # Not S3's own way to say it, but that of proxies and other servers. The CRT knows neither.
+    "429": lambda: Answer(429, {"Content-Type": "text/html", "Retry-After": "1"}, HTML),
+    "408": lambda: Answer(408, {"Content-Type": "text/html"}, HTML),
     "403": lambda: error(403, "ExpiredToken"),
     "404": lambda: error(404, "NoSuchKey"),
     "404 upload": lambda: error(404, "NoSuchUpload"),

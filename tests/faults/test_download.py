@@ -27,6 +27,8 @@ ALWAYS = 1 << 30
 EXPECTED: dict[str, tuple[set[int], set[int], set[int] | None]] = {
     "500": ({OK}, {UNAVAILABLE}, None),
     "503": ({OK}, {UNAVAILABLE}, None),
+    "429": ({OK}, {UNAVAILABLE}, None),
+    "408": ({OK}, {UNAVAILABLE}, None),
     "403": ({DENIED}, {DENIED}, None),
     "404": ({NOT_FOUND}, {NOT_FOUND}, None),
     "412": ({CHANGED}, {CHANGED}, None),
@@ -69,7 +71,7 @@ class Case:
         target = self.directory / f"target{self.runs}"
         begun = time.monotonic()
         done = burst(
-            "restore", "--json", "--in-flight", IN_FLIGHT, *(() if "--stall-timeout" in args else ("--stall-timeout", STALL)), *args, "s3://bucket/key", target,
+            "restore", "--json", *(() if "--in-flight" in args else ("--in-flight", IN_FLIGHT)), *(() if "--stall-timeout" in args else ("--stall-timeout", STALL)), *args, "s3://bucket/key", target,
             env=self.server.environment, code=code,
         )  # fmt: skip
         return done, time.monotonic() - begun, target
@@ -179,6 +181,32 @@ def test_repeated_requests_are_told(case: Case):
     done = burst("restore", "s3://bucket/key", target, env=case.server.environment)
     assert "3 requests failed and had to be repeated" in done.err, done.err
     remove(target)
+
+
+@pytest.mark.parametrize("first", [0, 5])
+def test_too_many_requests(first: int, case: Case):
+    """As often as what the CRT repeats: 4 attempts (AWS_MAX_ATTEMPTS)."""
+    case.server.reset("429", first, 3)
+    done, _, target = case.restore("--in-flight", 1, code=OK)
+    check(case, done, target, {OK}, 1)
+    assert json.loads(done.out)["repeated_requests"] == 3
+    remove(target)
+    case.server.reset("429", first, ALWAYS)
+    done, _, target = case.restore("--in-flight", 1, code=UNAVAILABLE)
+    assert case.server.hits >= 4 and "HTTP 429" in done.err and "less busy" in done.err, done.err
+    if first == 0:
+        assert case.server.hits == 4
+    remove(target)
+
+
+def test_stopped_while_a_refused_request_waits(case: Case, tmp: Path):
+    """Waits of seconds lie between the last of so many attempts."""
+    case.server.reset("429", 1, ALWAYS)
+    environment = {**case.server.environment, "AWS_MAX_ATTEMPTS": "63"}
+    process = start("restore", "--stall-timeout", 600, "s3://bucket/key", tmp / "t", env=environment)
+    begun = time.monotonic()
+    terminate(process, once=lambda: time.monotonic() - begun > 4)
+    assert time.monotonic() - begun < 8
 
 
 def test_deadline(case: Case):
