@@ -12,6 +12,7 @@ from s3_http import Answer, Connection, Gone, Request
 HTML = b"<!DOCTYPE html><html><body><h1>Sign in to the network</h1></body></html>\n"
 DRIP_SECONDS = 0.05
 LATE_SECONDS = 2
+SLOW_SECONDS = 0.8
 
 
 def error(status: int, code: str, **headers: str) -> Answer:
@@ -133,9 +134,9 @@ class FaultServer:
             self.answer(request, "")
             connection.reset()
             raise Gone
-        if fault == "late":
+        if fault in ("late", "slow"):
             answer = self.answer(request, "")
-            self.closing.wait(LATE_SECONDS)
+            self.closing.wait(LATE_SECONDS if fault == "late" else SLOW_SECONDS)
             connection.send(answer)
             return True
         if fault in ("stall", "silent"):

@@ -209,6 +209,22 @@ def test_stopped_while_a_refused_request_waits(case: Case, tmp: Path):
     assert time.monotonic() - begun < 8
 
 
+def test_a_long_directory_is_no_stall(case: Case, tmp: Path):
+    """Its last part is asked for when more than the stall timeout has passed without a part in flight."""
+    tree = tmp / "tree"
+    tree.mkdir()
+    for n in range(25_000):
+        os.close(os.open(tree / f"{n:0200}", os.O_CREAT))
+    (tree / "z").write_bytes(b"last")
+    snapshot(tree, tmp / "archive")
+    server = FaultServer((tmp / "archive").read_bytes())
+    server.reset("slow", 1, ALWAYS)
+    burst("restore", "--stall-timeout", 1, "--path", "z", "s3://bucket/key", tmp / "t", env=server.environment)
+    # The end, the pieces of the directory, the part.
+    assert (tmp / "t/z").read_bytes() == b"last" and server.requests >= 4
+    server.close()
+
+
 def test_deadline(case: Case):
     """Also if every single answer comes in time."""
     case.server.reset("drip", 1, ALWAYS)

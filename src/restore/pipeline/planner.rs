@@ -203,10 +203,11 @@ impl<'a> Planner<'a> {
         let (first, events) = (first.index, self.events.clone());
         events.emit(Event::Requested { first, parts: parts.len() as u64, bytes });
         let (arrivals, permits) = (self.shared.arrivals.clone(), self.shared.permits.clone());
+        arrivals.asked();
         self.archive.source.start(
             range,
             Box::new(move |result| {
-                arrivals.now();
+                arrivals.answered();
                 permits.answered();
                 events.emit(Event::Arrived { first, bytes, good: result.is_ok() });
                 // The workers are gone only if the run has failed already.
