@@ -31,7 +31,7 @@ use crate::observe::Events;
 use crate::store::Bytes;
 
 /// How often waiting threads look whether they should stop.
-const TICK: Duration = Duration::from_millis(200);
+pub(super) const TICK: Duration = Duration::from_millis(200);
 
 /// How many things go on at once. [`Default`]: a worker per CPU, 16 requests of 8 MiB.
 #[derive(Debug, Clone)]

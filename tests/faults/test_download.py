@@ -3,6 +3,8 @@ target that looks complete."""
 
 import json
 import os
+import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -209,15 +211,20 @@ def test_stopped_while_a_refused_request_waits(case: Case, tmp: Path):
     assert time.monotonic() - begun < 8
 
 
-def test_a_long_directory_is_no_stall(case: Case, tmp: Path):
-    """Its last part is asked for when more than the stall timeout has passed without a part in flight."""
+def long_directory(tmp: Path) -> bytes:
+    """An archive whose end, which opens it, holds a part of its directory only."""
     tree = tmp / "tree"
     tree.mkdir()
     for n in range(25_000):
         os.close(os.open(tree / f"{n:0200}", os.O_CREAT))
     (tree / "z").write_bytes(b"last")
     snapshot(tree, tmp / "archive")
-    server = FaultServer((tmp / "archive").read_bytes())
+    return (tmp / "archive").read_bytes()
+
+
+def test_a_long_directory_is_no_stall(case: Case, tmp: Path):
+    """Its last part is asked for when more than the stall timeout has passed without a part in flight."""
+    server = FaultServer(long_directory(tmp))
     server.reset("slow", 1, ALWAYS)
     burst("restore", "--stall-timeout", 1, "--path", "z", "s3://bucket/key", tmp / "t", env=server.environment)
     # The end, the pieces of the directory, the part.
@@ -247,6 +254,42 @@ def test_stopped_while_no_answer_comes(case: Case, tmp: Path, first: int):
     done = burst("restore", "--deadline", 1, *flags, env=case.server.environment, code=DEADLINE)
     # In an orderly way, before the process would be ended as it is.
     assert "did not stop" not in done.err and time.monotonic() - begun < 5, done.err
+
+
+def test_stopped_while_the_directory_does_not_come(case: Case, tmp: Path):
+    """Whichever of the requests before the first part is not answered, also where the directory is read for a selection."""
+    server = FaultServer(long_directory(tmp))
+    for first in (1, 2, 3):
+        for selection in ((), ("--path", "z")):
+            server.reset("stall", first, ALWAYS)
+            flags = ("--stall-timeout", 20, *selection, "s3://bucket/key", tmp / f"t{first}{len(selection)}")
+            process = start("restore", *flags, env=server.environment)
+            begun = time.monotonic()
+            terminate(process, once=lambda begun=begun: server.hits and time.monotonic() - begun > 1)
+            assert time.monotonic() - begun < 10, (first, selection)
+    server.close()
+
+
+def test_stopped_while_a_pipe_is_silent(tmp: Path):
+    """By the first signal."""
+    process = start("restore", "-", tmp / "t")
+    begun = time.monotonic()
+    terminate(process, once=lambda: (tmp / "t/.burst").exists() and time.monotonic() - begun > 1)
+    assert time.monotonic() - begun < 10
+
+
+def test_standard_input_may_be_a_file_or_a_socket(case: Case, tmp: Path):
+    archive = case.directory / "archive0"
+    with archive.open("rb") as file:
+        burst("restore", "-", tmp / "file", stdin=file)
+    ours, theirs = socket.socketpair()
+    with ours, theirs.makefile("rb") as end:
+        theirs.close()
+        sender = threading.Thread(target=lambda: (ours.sendall(archive.read_bytes()), ours.shutdown(socket.SHUT_WR)))
+        sender.start()
+        burst("restore", "-", tmp / "socket", stdin=end)
+        sender.join()
+    assert listing(tmp / "file") == listing(tmp / "socket") == case.listings[0]
 
 
 def test_deadline_of_a_silent_pipe(tmp: Path):
