@@ -11,7 +11,7 @@ use clap::{Args, FromArgMatches};
 use super::image_args::ImageArgs;
 use super::log;
 use super::metrics::MetricsArgs;
-use super::output::{bytes, count, rate, versioned};
+use super::output::{self, bytes, count, rate, versioned};
 use super::pipeline_args::PipelineArgs;
 use super::s3_args::S3Args;
 use super::spent::Took;
@@ -118,10 +118,7 @@ pub fn arguments(arguments: Vec<OsString>) -> Result<RestoreArgs> {
 pub fn run(args: RestoreArgs) -> Result<()> {
     let print = args.json;
     let report = perform(args)?;
-    if print {
-        println!("{}", versioned(report));
-    }
-    Ok(())
+    if print { output::print(versioned(report)) } else { Ok(()) }
 }
 
 /// Restores, prints a summary unless that is unwanted, and gives the report as other programs read it.
