@@ -2,7 +2,7 @@
 
 use mountpoint_s3_crt::common::error::Error as CrtError;
 use mountpoint_s3_crt::s3::client::MetaRequestResult;
-use mountpoint_s3_crt_sys::{aws_io_errors as io, aws_s3_errors as s3};
+use mountpoint_s3_crt_sys::{aws_common_error as common, aws_io_errors as io, aws_s3_errors as s3};
 
 use super::client::header;
 use crate::error::{Error, Kind};
@@ -146,7 +146,9 @@ impl Failure {
             s3::AWS_ERROR_S3_INVALID_CONTENT_LENGTH_HEADER,
             s3::AWS_ERROR_S3_MISSING_ETAG,
         ];
-        if no_ranges.into_iter().any(is) {
+        // More came than was asked for.
+        let too_much = doing == Doing::Read && self.code == common::AWS_ERROR_DEST_COPY_TOO_SMALL as i32;
+        if too_much || no_ranges.into_iter().any(is) {
             let what = "the server does not answer range requests as S3 does";
             return (Kind::Unsupported, what.into());
         }
@@ -326,6 +328,7 @@ mod tests {
             (invalid, 301, "", Kind::Usage),
             (invalid, 501, "<Code>NotImplemented</Code>", Kind::Unsupported),
             (invalid, 418, "<html>", Kind::Failure),
+            (common::AWS_ERROR_DEST_COPY_TOO_SMALL as i32, 0, "", Kind::Unsupported),
             (invalid, 408, "<html>", Kind::Unavailable),
             (invalid, 425, "<html>", Kind::Unavailable),
             (invalid, 429, "<Code>TooManyRequests</Code>", Kind::Unavailable),

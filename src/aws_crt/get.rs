@@ -42,7 +42,7 @@ pub fn open(client: &Arc<Client>, name: &str, key: &str, version: Option<&str>) 
             tail,
         })
     };
-    let reply = match wait(client, name, &asked, true)? {
+    let mut reply = match wait(client, name, &asked, true)? {
         Outcome::Reply(reply) => reply,
         // There is no last byte in an empty object.
         Outcome::Failure(failure) if failure.status == 416 && is_empty(&failure) => {
@@ -60,9 +60,14 @@ pub fn open(client: &Arc<Client>, name: &str, key: &str, version: Option<&str>) 
     let odd = |what: &str| Error::new(Kind::Unsupported, format!("{name}: the server {what}"));
     let etag = reply.header("ETag").unwrap_or_default();
     let header = reply.header("Content-Range");
-    let mut tail = join(reply.body);
+    let mut tail = join(std::mem::take(&mut reply.body));
     let held = tail.len() as u64;
+    let knows_ranges = reply.header("Accept-Ranges").is_some_and(|ranges| ranges.eq_ignore_ascii_case("bytes"));
     let len = match reply.status {
+        // Each part would bring all of the archive.
+        200 if held > TAIL_BYTES && !knows_ranges => {
+            return Err(odd("does not answer range requests as S3 does: it sends the whole object"));
+        }
         200 => {
             tail.drain(..tail.len().saturating_sub(TAIL_BYTES as usize));
             held

@@ -83,6 +83,8 @@ class FaultServer:
             self.outcome = ""
             # How many requests to abort an upload are refused.
             self.aborts_refused = 0
+            # The Range header is not looked at; what the answer says of ranges.
+            self.no_ranges: dict[str, str] | None = None
             # "bytes=-N" is taken for "bytes=0-N".
             self.no_suffixes = False
 
@@ -195,6 +197,8 @@ class FaultServer:
         wanted = request.headers.get("if-match")
         if wanted and wanted != headers["ETag"] and fault != "replaced unnoticed":
             return error(412, "PreconditionFailed")
+        if self.no_ranges is not None:
+            return Answer(200, {"ETag": headers["ETag"], **self.no_ranges}, content)
         start, end = request.range(len(content)) or (0, len(content))
         if self.no_suffixes and request.headers.get("range", "").startswith("bytes=-"):
             start, end = 0, end - start + 1

@@ -153,6 +153,18 @@ def test_a_server_that_cannot_count_from_the_end(case: Case):
     remove(target)
 
 
+def test_a_server_that_knows_no_ranges(case: Case):
+    """It is not asked for each part, to get all of the archive each time, unless it says that it knows them."""
+    for accepts in ({}, {"Accept-Ranges": "bytes"}):
+        case.server.reset()
+        case.server.no_ranges = accepts
+        done, _, target = case.restore(code=UNSUPPORTED)
+        check(case, done, target, {UNSUPPORTED}, 1)
+        assert "does not answer range requests" in done.err, done.err
+        assert accepts or case.server.seen == {"get": 1}, case.server.seen
+        remove(target)
+
+
 @pytest.mark.parametrize("times", ["once", "from there on"])
 @pytest.mark.parametrize("fault", EXPECTED)
 def test_fault(fault: str, times: str, case: Case, some: Callable[[int, bool], list[int]]):
