@@ -237,7 +237,7 @@ fn request_range(
     let done = move |result: std::result::Result<Reply, Failure>| {
         give(match result {
             Ok(reply) => check(reply, &object, &range),
-            Err(failure) => Err(failure.into_error(&object.name, &host, Doing::Read)),
+            Err(failure) => Err(failure.into_error(&of(&object.name, &range), &host, Doing::Read)),
         });
     };
     let id = again::send(client, MetaRequestType::GetObject, make, |_| (), done)?;
@@ -249,13 +249,14 @@ fn request_range(
     }))
 }
 
+/// A range of an object, for messages. Its last byte is named, as in a Range header.
+fn of(name: &str, range: &Range<u64>) -> String {
+    format!("{name}: bytes {}-{}", range.start, range.end.saturating_sub(1))
+}
+
 /// The response must be about this version of the object and hold exactly this range.
 fn check(mut reply: Reply, object: &Object, range: &Range<u64>) -> Result<Bytes> {
-    let name = &object.name;
-    let wrong = |kind, what: String| {
-        let message = format!("{name}: bytes {}..{}: {what}", range.start, range.end);
-        Err(Error::new(kind, message))
-    };
+    let wrong = |kind, what: String| Err(Error::new(kind, format!("{}: {what}", of(&object.name, range))));
     if let Some(etag) = reply.header("ETag")
         && etag != object.etag
     {

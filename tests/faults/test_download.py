@@ -3,6 +3,7 @@ target that looks complete."""
 
 import json
 import os
+import re
 import socket
 import threading
 import time
@@ -242,6 +243,16 @@ def test_a_long_directory_is_no_stall(case: Case, tmp: Path):
     # The end, the pieces of the directory, the part.
     assert (tmp / "t/z").read_bytes() == b"last" and server.requests >= 4
     server.close()
+
+
+@pytest.mark.parametrize("fault", ["503", "404", "wrong range"])
+def test_the_range_is_named(fault: str, case: Case):
+    """Of a failed request for a part, as a Range header has it, by which a server's log can be searched."""
+    case.server.reset(fault, 1, ALWAYS)
+    done, _, target = case.restore()
+    [first, last] = map(int, re.search(r"burst: s3://bucket/key: bytes (\d+)-(\d+): ", done.err).groups())
+    assert first % (8 * MIB) == 0 and (last + 1 - first == 8 * MIB or last + 1 <= len(case.server.content)), done.err
+    remove(target)
 
 
 def test_deadline(case: Case):
