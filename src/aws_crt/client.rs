@@ -54,7 +54,7 @@ const FIRST_BACKOFF: Duration = Duration::from_millis(100);
 const LONGEST_BACKOFF: Duration = Duration::from_secs(20);
 
 /// The longest wait after this attempt, counted from 1.
-fn longest_backoff(attempt: u64) -> Duration {
+pub(super) fn longest_backoff(attempt: u64) -> Duration {
     let doublings = attempt.saturating_sub(1).min(16) as u32;
     (FIRST_BACKOFF * (1 << doublings)).min(LONGEST_BACKOFF)
 }
@@ -81,8 +81,11 @@ pub struct Client {
     stall_timeout: Duration,
     stop: Arc<StopFlag>,
     connections: u16,
+    max_retries: u64,
     repeated: Arc<AtomicU64>,
     events: Events,
+    /// For what waits without a thread.
+    event_loops: EventLoopGroup,
 }
 
 impl Client {
@@ -153,6 +156,8 @@ impl Client {
             repeated: options.repeated.clone(),
             events: options.events.clone(),
             connections,
+            max_retries: options.max_retries as u64,
+            event_loops: runtime.event_loops,
         })
     }
 
@@ -244,11 +249,60 @@ impl Client {
     /// Sends a request; `attempt` is called at the end of every attempt, `done` once; both on threads of the CRT.
     pub(super) fn send(
         &self,
-        mut options: MetaRequestOptions,
+        options: MetaRequestOptions,
         request_type: MetaRequestType,
         attempt: impl Fn(&RequestMetrics) + Send + 'static,
         done: impl FnOnce(std::result::Result<Reply, Failure>) + Send + 'static,
     ) -> Result<(RequestId, MetaRequest)> {
+        let (id, failed) = self.begin();
+        let (under_way, repeated, seen) = (self.under_way.clone(), self.repeated.clone(), failed.clone());
+        let done = move |result: std::result::Result<Reply, Failure>| {
+            end(&under_way, &repeated, id, &seen, result.is_err());
+            done(result);
+        };
+        match self.send_as(id, &failed, options, request_type, attempt, done) {
+            Ok(request) => Ok((id, request)),
+            Err(error) => {
+                self.under_way.end(id);
+                Err(error)
+            }
+        }
+    }
+
+    /// A number for a request that is sent by [`send_as`](Self::send_as), and the count of its attempts that failed.
+    pub(super) fn begin(&self) -> (RequestId, Arc<AtomicU64>) {
+        (self.under_way.begin(), Arc::default())
+    }
+
+    /// Nothing more is sent for this request.
+    pub(super) fn end(&self, id: RequestId, failed: &AtomicU64, is_err: bool) {
+        end(&self.under_way, &self.repeated, id, failed, is_err);
+    }
+
+    /// Whether a request has neither ended nor been given up.
+    pub(super) fn is_under_way(&self, id: RequestId) -> bool {
+        lock(&self.under_way.requests).contains_key(&id)
+    }
+
+    /// Attempts after the first one of a request.
+    pub(super) fn max_retries(&self) -> u64 {
+        self.max_retries
+    }
+
+    pub(super) fn event_loops(&self) -> &EventLoopGroup {
+        &self.event_loops
+    }
+
+    /// [`send`](Self::send) of a request that may have been sent before.
+    pub(super) fn send_as(
+        &self,
+        id: RequestId,
+        failed: &Arc<AtomicU64>,
+        mut options: MetaRequestOptions,
+        request_type: MetaRequestType,
+        attempt: impl Fn(&RequestMetrics) + Send + 'static,
+        done: impl FnOnce(std::result::Result<Reply, Failure>) + Send + 'static,
+    ) -> Result<MetaRequest> {
         let reply = Arc::new(Mutex::new(Reply::default()));
         options.request_type(request_type);
         let (on_headers, on_body) = (reply.clone(), reply.clone());
@@ -265,7 +319,6 @@ impl Client {
             };
             lock(&on_body).body.push(piece);
         });
-        let failed = Arc::new(AtomicU64::new(0));
         let seen = failed.clone();
         let events = self.events.clone();
         options.on_telemetry(move |metrics| {
@@ -283,33 +336,19 @@ impl Client {
             }
             attempt(metrics);
         });
-        let id = self.under_way.begin();
-        let repeated = self.repeated.clone();
-        let under_way = self.under_way.clone();
         options.on_finish(move |result| {
-            under_way.end(id);
-            // The last attempt of a request that failed was not followed by another.
-            let failed = failed.load(Ordering::Relaxed).saturating_sub(u64::from(result.is_err()));
-            repeated.fetch_add(failed, Ordering::Relaxed);
             if result.is_err() {
                 done(Err(Failure::new(result)));
             } else {
                 done(Ok(std::mem::take(&mut *lock(&reply))));
             }
         });
-        match self.s3.make_meta_request(options) {
-            Ok(request) => {
-                self.under_way.attach(id, &request);
-                Ok((id, request))
-            }
-            Err(error) => {
-                self.under_way.end(id);
-                Err(start_failed("a request", error))
-            }
-        }
+        let request = self.s3.make_meta_request(options).map_err(|e| start_failed("a request", e))?;
+        self.under_way.attach(id, &request);
+        Ok(request)
     }
 
-    /// Gives up on a request; its callback still comes, with an error.
+    /// Gives up on a request; its callback still comes, with an error. Does nothing to one that has ended.
     pub(super) fn cancel(&self, id: RequestId) {
         self.under_way.cancel(id);
     }
@@ -318,6 +357,13 @@ impl Client {
     pub(super) fn host(&self) -> &str {
         &self.address.host
     }
+}
+
+/// Counts a request that is over.
+fn end(under_way: &UnderWay, repeated: &AtomicU64, id: RequestId, failed: &AtomicU64, is_err: bool) {
+    under_way.end(id);
+    // The last attempt of a request that failed was not followed by another.
+    repeated.fetch_add(failed.load(Ordering::Relaxed).saturating_sub(u64::from(is_err)), Ordering::Relaxed);
 }
 
 impl Drop for Client {
@@ -389,7 +435,8 @@ impl UnderWay {
     }
 
     fn cancel(&self, id: RequestId) {
-        let request = lock(&self.requests).get(&id).cloned().flatten();
+        // Taken out, so that one that waits to be sent again is not.
+        let request = lock(&self.requests).remove(&id).flatten();
         if let Some(request) = request {
             request.cancel();
         }

@@ -2,7 +2,7 @@
 
 use mountpoint_s3_crt::common::error::Error as CrtError;
 use mountpoint_s3_crt::s3::client::MetaRequestResult;
-use mountpoint_s3_crt_sys::{aws_io_errors as io, aws_s3_errors as s3};
+use mountpoint_s3_crt_sys::{aws_common_error as common, aws_io_errors as io, aws_s3_errors as s3};
 
 use super::client::header;
 use crate::error::{Error, Kind};
@@ -71,6 +71,11 @@ impl Failure {
         }
     }
 
+    /// Refused for a reason that may pass, though the CRT does not repeat it: too many requests, too slow, too early.
+    pub fn is_for_now(&self) -> bool {
+        matches!(self.status, 408 | 425 | 429)
+    }
+
     /// What to try, where more is known than the kind.
     fn hint(&self, kind: Kind, doing: Doing) -> Option<&'static str> {
         let of_s3 = element(&self.body, "Code").unwrap_or_default();
@@ -102,7 +107,9 @@ impl Failure {
                 "check the endpoint (http or https) and the clock; --ca-bundle or AWS_CA_BUNDLE names a file of \
                  certificate authorities"
             }
-            (Kind::Unavailable, ..) if self.status >= 500 || self.code == s3::AWS_ERROR_S3_SLOW_DOWN as i32 => {
+            (Kind::Unavailable, ..)
+                if self.status >= 500 || self.is_for_now() || self.code == s3::AWS_ERROR_S3_SLOW_DOWN as i32 =>
+            {
                 "wait until the server is less busy or well again, then run the same command again: a restore continues"
             }
             (Kind::Corrupt, ..) => {
@@ -118,7 +125,8 @@ impl Failure {
         if is(s3::AWS_ERROR_S3_OBJECT_MODIFIED) {
             return changed();
         }
-        if is(s3::AWS_ERROR_S3_SLOW_DOWN) || is(s3::AWS_ERROR_S3_INTERNAL_ERROR) {
+        let failing = [s3::AWS_ERROR_S3_SLOW_DOWN, s3::AWS_ERROR_S3_INTERNAL_ERROR, s3::AWS_ERROR_S3_REQUEST_TIMEOUT];
+        if failing.into_iter().any(is) {
             let what = "the service kept failing after all retries";
             return (Kind::Unavailable, what.into());
         }
@@ -138,7 +146,9 @@ impl Failure {
             s3::AWS_ERROR_S3_INVALID_CONTENT_LENGTH_HEADER,
             s3::AWS_ERROR_S3_MISSING_ETAG,
         ];
-        if no_ranges.into_iter().any(is) {
+        // More came than was asked for.
+        let too_much = doing == Doing::Read && self.code == common::AWS_ERROR_DEST_COPY_TOO_SMALL as i32;
+        if too_much || no_ranges.into_iter().any(is) {
             let what = "the server does not answer range requests as S3 does";
             return (Kind::Unsupported, what.into());
         }
@@ -192,6 +202,13 @@ impl Failure {
             501 => {
                 let what = "the server does not support what was asked for";
                 (Kind::Unsupported, what.into())
+            }
+            _ if self.is_for_now() => {
+                let what = match doing {
+                    Doing::Read => "the service kept refusing the request for now, after all retries",
+                    Doing::Write => "the service refuses the request for now",
+                };
+                (Kind::Unavailable, what.into())
             }
             507 => (Kind::NoSpace, "the server is full".into()),
             500..=599 => {
@@ -311,6 +328,10 @@ mod tests {
             (invalid, 301, "", Kind::Usage),
             (invalid, 501, "<Code>NotImplemented</Code>", Kind::Unsupported),
             (invalid, 418, "<html>", Kind::Failure),
+            (common::AWS_ERROR_DEST_COPY_TOO_SMALL as i32, 0, "", Kind::Unsupported),
+            (invalid, 408, "<html>", Kind::Unavailable),
+            (invalid, 425, "<html>", Kind::Unavailable),
+            (invalid, 429, "<Code>TooManyRequests</Code>", Kind::Unavailable),
             (s3::AWS_ERROR_S3_SLOW_DOWN as i32, 0, "", Kind::Unavailable),
             (io::AWS_IO_SOCKET_CONNECTION_REFUSED as i32, 0, "", Kind::Unavailable),
             (io::AWS_IO_TLS_ERROR_NEGOTIATION_FAILURE as i32, 0, "", Kind::Unavailable),
@@ -348,6 +369,7 @@ mod tests {
         assert!(hint(6 * PACKAGE + 9, 0, "", Doing::Read).contains("AWS_PROFILE"));
         assert!(hint(invalid, 301, "", Doing::Read).contains("--region"));
         assert!(hint(invalid, 503, "<Code>SlowDown</Code>", Doing::Read).contains("busy"));
+        assert!(hint(invalid, 429, "<html>", Doing::Read).contains("busy"));
         assert!(hint(io::AWS_IO_TLS_ERROR_NEGOTIATION_FAILURE as i32, 0, "", Doing::Read).contains("--ca-bundle"));
         assert!(hint(io::AWS_IO_SOCKET_CONNECTION_REFUSED as i32, 0, "", Doing::Read).contains("endpoint"));
     }

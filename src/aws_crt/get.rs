@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use mountpoint_s3_crt::s3::client::{MetaRequestOptions, MetaRequestType, RequestMetrics};
 
+use super::again;
 use super::client::{Client, Piece, Reply, lock};
 use super::failure::{Doing, Failure, is_tls};
 use crate::error::{Error, Kind, Result};
@@ -30,9 +31,7 @@ pub struct Object {
 /// A server that ignores such ranges sends the whole object, which is then held in memory while it
 /// arrives; S3 and the servers we know do not.
 pub fn open(client: &Arc<Client>, name: &str, key: &str, version: Option<&str>) -> Result<Arc<Object>> {
-    let range = format!("bytes=-{TAIL_BYTES}");
-    let mut options = client.request("GET", key, version, &[("Range", &range)])?;
-    options.operation_name("GetObject");
+    let asked = Asked { method: "GET", key, version, headers: &[("Range", &format!("bytes=-{TAIL_BYTES}"))] };
     let object = |etag, len, tail| {
         Arc::new(Object {
             name: name.to_owned(),
@@ -43,7 +42,7 @@ pub fn open(client: &Arc<Client>, name: &str, key: &str, version: Option<&str>) 
             tail,
         })
     };
-    let reply = match wait(client, name, options, true)? {
+    let reply = match wait(client, name, &asked, true)? {
         Outcome::Reply(reply) => reply,
         // There is no last byte in an empty object.
         Outcome::Failure(failure) if failure.status == 416 && is_empty(&failure) => {
@@ -94,9 +93,8 @@ fn open_with_head(
     key: &str,
     version: Option<&str>,
 ) -> Result<Arc<Object>> {
-    let mut options = client.request("HEAD", key, version, &[])?;
-    options.operation_name("HeadObject");
-    let reply = match wait(client, name, options, false)? {
+    let asked = Asked { method: "HEAD", key, version, headers: &[] };
+    let reply = match wait(client, name, &asked, false)? {
         Outcome::Reply(reply) => reply,
         Outcome::Failure(failure) => {
             return Err(failure.into_error(name, client.host(), Doing::Read));
@@ -124,10 +122,8 @@ fn is_empty(failure: &Failure) -> bool {
 }
 
 /// Whether an object of this name exists. None: the server does not tell this caller.
-pub fn exists(client: &Client, name: &str, key: &str) -> Result<Option<bool>> {
-    let mut options = client.request("HEAD", key, None, &[])?;
-    options.operation_name("HeadObject");
-    match wait(client, name, options, false)? {
+pub fn exists(client: &Arc<Client>, name: &str, key: &str) -> Result<Option<bool>> {
+    match wait(client, name, &Asked { method: "HEAD", key, version: None, headers: &[] }, false)? {
         Outcome::Reply(_) => Ok(Some(true)),
         Outcome::Failure(failure) if failure.status == 404 => Ok(Some(false)),
         // A caller who may write but not list or read gets this for any name.
@@ -154,10 +150,9 @@ impl Seen {
 }
 
 /// Looks at an object; None if there is none.
-pub(super) fn look(client: &Client, name: &str, key: &str) -> Result<Option<Seen>> {
-    let mut options = client.request("HEAD", key, None, &[("x-amz-checksum-mode", "ENABLED")])?;
-    options.operation_name("HeadObject");
-    match wait(client, name, options, false)? {
+pub(super) fn look(client: &Arc<Client>, name: &str, key: &str) -> Result<Option<Seen>> {
+    let asked = Asked { method: "HEAD", key, version: None, headers: &[("x-amz-checksum-mode", "ENABLED")] };
+    match wait(client, name, &asked, false)? {
         Outcome::Reply(reply) => Ok(Some(Seen {
             len: reply.header("Content-Length").and_then(|len| len.parse().ok()).unwrap_or_default(),
             etag: reply.header("ETag").unwrap_or_default(),
@@ -220,24 +215,27 @@ fn request_range(
 ) -> Result<Cancel> {
     // A Range header's end is inclusive.
     let wanted = format!("bytes={}-{}", range.start, range.end - 1);
-    let mut headers = vec![("Range", wanted.as_str())];
-    // A weak ETag never matches; the response's ETag is compared in any case.
-    if !object.etag.starts_with("W/") {
-        headers.push(("If-Match", &object.etag));
-    }
-    let version = object.version.as_deref();
-    let mut options = client.request("GET", &object.key, version, &headers)?;
-    options.operation_name("GetObject");
-    // As large as the range: the CRT would split it into several requests otherwise.
-    options.part_size(range.end - range.start);
+    let (asked, size) = (object.clone(), range.end - range.start);
+    let make = move |client: &Client| {
+        let mut headers = vec![("Range", wanted.as_str())];
+        // A weak ETag never matches; the response's ETag is compared in any case.
+        if !asked.etag.starts_with("W/") {
+            headers.push(("If-Match", &asked.etag));
+        }
+        let mut options = client.request("GET", &asked.key, asked.version.as_deref(), &headers)?;
+        options.operation_name("GetObject");
+        // As large as the range: the CRT would split it into several requests otherwise.
+        options.part_size(size);
+        Ok(options)
+    };
     let (object, host) = (object.clone(), client.host().to_owned());
     let done = move |result: std::result::Result<Reply, Failure>| {
         give(match result {
             Ok(reply) => check(reply, &object, &range),
-            Err(failure) => Err(failure.into_error(&object.name, &host, Doing::Read)),
+            Err(failure) => Err(failure.into_error(&of(&object.name, &range), &host, Doing::Read)),
         });
     };
-    let (id, _) = client.send(options, MetaRequestType::GetObject, |_| (), done)?;
+    let id = again::send(client, MetaRequestType::GetObject, make, |_| (), done)?;
     let client = Arc::downgrade(client);
     Ok(Box::new(move || {
         if let Some(client) = client.upgrade() {
@@ -246,13 +244,14 @@ fn request_range(
     }))
 }
 
+/// A range of an object, for messages. Its last byte is named, as in a Range header.
+fn of(name: &str, range: &Range<u64>) -> String {
+    format!("{name}: bytes {}-{}", range.start, range.end.saturating_sub(1))
+}
+
 /// The response must be about this version of the object and hold exactly this range.
 fn check(mut reply: Reply, object: &Object, range: &Range<u64>) -> Result<Bytes> {
-    let name = &object.name;
-    let wrong = |kind, what: String| {
-        let message = format!("{name}: bytes {}..{}: {what}", range.start, range.end);
-        Err(Error::new(kind, message))
-    };
+    let wrong = |kind, what: String| Err(Error::new(kind, format!("{}: {what}", of(&object.name, range))));
     if let Some(etag) = reply.header("ETag")
         && etag != object.etag
     {
@@ -291,8 +290,30 @@ enum Outcome {
     ServerError,
 }
 
+/// A request about an object.
+struct Asked<'a> {
+    method: &'static str,
+    key: &'a str,
+    version: Option<&'a str>,
+    headers: &'a [(&'static str, &'a str)],
+}
+
+impl Asked<'_> {
+    /// To be made on other threads, and again.
+    fn maker(&self) -> impl Fn(&Client) -> Result<MetaRequestOptions> + Send + Sync + 'static {
+        let (method, key, version) = (self.method, self.key.to_owned(), self.version.map(str::to_owned));
+        let headers: Vec<_> = self.headers.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
+        move |client| {
+            let headers: Vec<_> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+            let mut options = client.request(method, &key, version.as_deref(), &headers)?;
+            options.operation_name(if method == "HEAD" { "HeadObject" } else { "GetObject" });
+            Ok(options)
+        }
+    }
+}
+
 /// Sends a request that is not split, and waits for its end; on request only until a first status 500.
-fn wait(client: &Client, name: &str, options: MetaRequestOptions, stop_at_500: bool) -> Result<Outcome> {
+fn wait(client: &Arc<Client>, name: &str, asked: &Asked<'_>, stop_at_500: bool) -> Result<Outcome> {
     let (send, receive) = channel();
     let ended = send.clone();
     // Called at the end of every attempt. Nobody listens any more after a timeout.
@@ -303,7 +324,7 @@ fn wait(client: &Client, name: &str, options: MetaRequestOptions, stop_at_500: b
             let _ = send.send(Outcome::ServerError);
         }
     };
-    let (id, _) = client.send(options, MetaRequestType::Default, attempt, move |result| {
+    let id = again::send(client, MetaRequestType::Default, asked.maker(), attempt, move |result| {
         let _ = ended.send(match result {
             Ok(reply) => Outcome::Reply(reply),
             Err(failure) => Outcome::Failure(failure),

@@ -7,6 +7,7 @@
 //! they only move values and never index, unwrap or block.
 
 mod address;
+mod again;
 mod client;
 mod confirm;
 mod failure;

@@ -18,6 +18,7 @@ use mountpoint_s3_crt::s3::client::{
 use tracing::debug;
 
 use super::address::encode_query_value;
+use super::again;
 use super::client::{Client, STOP_TICK, lock};
 use super::confirm;
 use super::failure::{Doing, Failure, is_tls};
@@ -124,7 +125,7 @@ struct Sent {
 
 impl Upload {
     /// Begins an upload. Unless `overwrite`, it fails when it completes if the object exists by then.
-    pub fn begin(client: Client, name: &str, key: &str, overwrite: bool, options: &S3Options) -> Result<Upload> {
+    pub fn begin(client: Arc<Client>, name: &str, key: &str, overwrite: bool, options: &S3Options) -> Result<Upload> {
         if !PART_SIZES.contains(&options.part_size) {
             let message = format!("an upload part size of {} bytes: S3 allows 5 MiB to 5 GiB", options.part_size);
             return Err(Error::new(Kind::Usage, message));
@@ -200,7 +201,7 @@ impl Upload {
         })?;
         let window = parts_under_way(client.connections());
         Ok(Upload {
-            client: Arc::new(client),
+            client,
             request,
             name: name.to_owned(),
             key: key.to_owned(),
@@ -353,13 +354,17 @@ impl Upload {
         // Not in one expression with the lock: a thread of the CRT may want it.
         let upload = lock(&self.progress.state).upload.take();
         let Some(upload) = upload else { return };
-        let Ok(mut options) = self.client.request_with_query("DELETE", &self.key, Some(&upload), &[]) else { return };
-        options.operation_name("AbortMultipartUpload");
+        let key = self.key.clone();
+        let make = move |client: &Client| {
+            let mut options = client.request_with_query("DELETE", &key, Some(&upload), &[])?;
+            options.operation_name("AbortMultipartUpload");
+            Ok(options)
+        };
         let (send, receive) = sync_channel(1);
         let done = move |_| {
             let _ = send.send(());
         };
-        if let Ok((id, _)) = self.client.send(options, MetaRequestType::Default, |_| (), done) {
+        if let Ok(id) = again::send(&self.client, MetaRequestType::Default, make, |_| (), done) {
             let _ = receive.recv_timeout(self.client.stall_timeout());
             // Does nothing to a request that has ended.
             self.client.cancel(id);

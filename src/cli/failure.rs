@@ -5,8 +5,8 @@ use std::process::ExitCode;
 
 use serde_json::{Value, json};
 
-use super::log;
 use super::output::SCHEMA;
+use super::{log, output};
 use crate::error::{Error, Kind};
 
 /// Whether --json is on the command line, also if that is wrong otherwise.
@@ -40,7 +40,11 @@ pub fn tell_usage(error: &clap::Error) -> ExitCode {
 }
 
 fn print(object: &Value, piped: bool) {
-    if piped { log::result(object) } else { println!("{object}") }
+    match piped {
+        true => log::result(object),
+        // The exit code is to be that of the failure, also where nobody listens.
+        false => drop(output::print(object)),
+    }
 }
 
 fn object(error: &Error) -> Value {

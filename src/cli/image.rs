@@ -8,7 +8,7 @@ use std::time::Instant;
 use clap::Args;
 
 use super::image_args::{ImageArgs, json, summary};
-use super::output::versioned;
+use super::output::{print, versioned};
 use super::pipeline_args::PipelineArgs;
 use super::s3_args::S3Args;
 use super::units;
@@ -69,7 +69,7 @@ pub fn run(args: ImageCommandArgs) -> Result<()> {
     watch.end();
     let repeated = s3.repeated.load(Ordering::Relaxed);
     if args.json {
-        println!("{}", versioned(json(&report, &args.files, &location, begun, repeated)));
+        print(versioned(json(&report, &args.files, &location, begun, repeated)))?;
     } else if !args.watch.quiet {
         summary(&report, &args.files, begun, repeated, None);
     }

@@ -1,7 +1,8 @@
 //! How numbers, paths and reports look, and progress on a terminal.
 
+use std::fmt::Display;
 use std::fs::{File, OpenOptions};
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::Duration;
@@ -9,6 +10,7 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::log;
+use crate::error::{Error, Result};
 
 /// Version of what --json prints; see spec/json.md.
 pub const SCHEMA: u64 = 1;
@@ -17,6 +19,12 @@ pub const SCHEMA: u64 = 1;
 pub fn versioned(mut report: serde_json::Value) -> serde_json::Value {
     report["schema"] = SCHEMA.into();
     report
+}
+
+/// A line on standard output, which may be closed, or a file on a full disk.
+pub fn print(line: impl Display) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{line}").and_then(|()| out.flush()).map_err(|e| Error::io("write to standard output", e))
 }
 
 /// Opens a file that everyone may read, whatever the umask: a restore has none.

@@ -11,7 +11,7 @@ use clap::{Args, FromArgMatches};
 use super::image_args::ImageArgs;
 use super::log;
 use super::metrics::MetricsArgs;
-use super::output::{bytes, count, rate, versioned};
+use super::output::{self, bytes, count, rate, versioned};
 use super::pipeline_args::PipelineArgs;
 use super::s3_args::S3Args;
 use super::spent::Took;
@@ -22,7 +22,7 @@ use super::watch::{Watch, WatchArgs};
 use crate::error::{Error, Kind, Result};
 use crate::job::Acl;
 use crate::restore::{Archive, Destination, Report, RestoreOptions, image, restore, restore_stream};
-use crate::store::{Location, open_source, open_source_or_spool, without_secrets};
+use crate::store::{Location, StdinSource, open_source, open_source_or_spool, without_secrets};
 use crate::volume::mount::mount;
 
 /// Restores an archive into a directory.
@@ -118,10 +118,7 @@ pub fn arguments(arguments: Vec<OsString>) -> Result<RestoreArgs> {
 pub fn run(args: RestoreArgs) -> Result<()> {
     let print = args.json;
     let report = perform(args)?;
-    if print {
-        println!("{}", versioned(report));
-    }
-    Ok(())
+    if print { output::print(versioned(report)) } else { Ok(()) }
 }
 
 /// Restores, prints a summary unless that is unwanted, and gives the report as other programs read it.
@@ -199,7 +196,7 @@ fn perform_mounted(args: RestoreArgs, watch: &mut Watch) -> Result<serde_json::V
     // Files get the mode they are created with, whatever this process was started with.
     nix::sys::stat::umask(nix::sys::stat::Mode::empty());
     let report = if matches!(location, Location::Stdio) {
-        restore_stream(&mut std::io::stdin().lock(), &target, &options, &watch.events, &stop)?
+        restore_stream(&mut StdinSource::open()?, &target, &options, &watch.events, &stop)?
     } else {
         let mut archive = Archive::open(open_source(&location, &s3)?)?;
         archive.allows_devices = args.allow_devices;

@@ -10,7 +10,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::volume::{RootArgs, prepared_json, prepared_text, tagged_volumes};
-use super::{log, restore, signals, systemd};
+use super::{log, output, restore, signals, systemd};
 use crate::error::{Error, Kind, Result};
 use crate::job::{Acl, Job, Owner, Sink, WAIT_SECONDS};
 use crate::restore::{Status, check_stop, status};
@@ -55,10 +55,7 @@ pub fn run(args: RunArgs) -> Result<()> {
         Err(error) => systemd::status(&error.to_string()),
     }
     let done = done?;
-    if args.json {
-        println!("{}", super::output::versioned(done));
-    }
-    Ok(())
+    if args.json { output::print(output::versioned(done)) } else { Ok(()) }
 }
 
 fn carry_out(args: &RunArgs) -> Result<Value> {

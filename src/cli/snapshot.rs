@@ -182,7 +182,10 @@ pub fn run(args: SnapshotArgs) -> Result<()> {
     if args.json {
         let json = output::versioned(summary::json(&location, &report, &level, begun.elapsed(), repeated));
         // Standard output may be the archive.
-        if matches!(location, Location::Stdio) { log::result(&json) } else { println!("{json}") }
+        match location {
+            Location::Stdio => log::result(&json),
+            _ => output::print(json)?,
+        }
     } else if !args.quiet {
         summary::text(&location, &report, &level, begun.elapsed()).lines().for_each(log::say);
         super::restore::say_repeated(repeated);
@@ -207,10 +210,19 @@ pub fn run(args: SnapshotArgs) -> Result<()> {
 
 fn survey(args: &SnapshotArgs, options: &SnapshotOptions, level: &Level, location: &Location) -> Result<()> {
     let is_piped = matches!(location, Location::Stdio);
-    let print = move |line: String| if is_piped { line.lines().for_each(log::say) } else { println!("{line}") };
+    let print = move |line: String| match is_piped {
+        true => {
+            line.lines().for_each(log::say);
+            Ok(())
+        }
+        false => output::print(line),
+    };
     let json = args.json;
     let show = move |event: Event<'_>| match event {
-        Event::LeftOut { path, why } if !json => print(format!("{} {}", shown(path), summary::why(why))),
+        Event::LeftOut { path, why } if !json => {
+            // What fails here fails at the end, too.
+            drop(print(format!("{} {}", shown(path), summary::why(why))));
+        }
         Event::Changed { path, how } => log::trouble(format_args!("{} {}", shown(path), summary::how(how))),
         _ => {}
     };
@@ -219,8 +231,7 @@ fn survey(args: &SnapshotArgs, options: &SnapshotOptions, level: &Level, locatio
         output::versioned(summary::survey_json(&report, level)).to_string()
     } else {
         summary::survey_text(&report, level)
-    });
-    Ok(())
+    })
 }
 
 fn shown(path: &Path) -> String {

@@ -7,7 +7,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::log;
-use super::output::{bytes, versioned};
+use super::output::{bytes, print, versioned};
 use crate::error::{Error, Kind, Result};
 use crate::format::Timestamp;
 use crate::format::zip::dos_time::utc;
@@ -32,12 +32,12 @@ pub fn run(args: StatusArgs) -> Result<ExitCode> {
     let shown = args.target.display();
     let found = status(&args.target)?;
     if args.json {
-        println!("{}", versioned(as_json(&found)));
+        print(versioned(as_json(&found)))?;
     } else {
         match &found {
             Status::Nothing => {}
-            Status::Complete(marker) => println!("{shown}: complete, {}", complete(marker)),
-            Status::Unfinished(unfinished) => println!("{shown}: {}", in_words(unfinished)),
+            Status::Complete(marker) => print(format_args!("{shown}: complete, {}", complete(marker)))?,
+            Status::Unfinished(unfinished) => print(format_args!("{shown}: {}", in_words(unfinished)))?,
         }
     }
     match found {

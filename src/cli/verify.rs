@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use clap::Args;
 
-use super::output::{bytes, count, rate, versioned};
+use super::output::{bytes, count, print, rate, versioned};
 use super::pipeline_args::PipelineArgs;
 use super::s3_args::S3Args;
 use super::watch::WatchArgs;
@@ -68,10 +68,10 @@ pub fn run(args: VerifyArgs) -> Result<()> {
             "repeated_requests": repeated,
             "seconds": time.as_secs_f64(),
         });
-        println!("{}", versioned(report));
+        print(versioned(report))?;
     } else if !args.watch.quiet {
         super::restore::say_repeated(repeated);
-        println!(
+        print(format_args!(
             "{}: good, {} in {}, {} of content{}, {:.2} s ({})",
             archive.source.name(),
             count(report.entries, "entry"),
@@ -80,7 +80,7 @@ pub fn run(args: VerifyArgs) -> Result<()> {
             if report.content { " decompressed and compared" } else { "" },
             time.as_secs_f64(),
             rate(report.fetched.bytes, time),
-        );
+        ))?;
     }
     Ok(())
 }

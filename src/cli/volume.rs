@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use super::image_args::DataArg;
-use super::output::{bytes, versioned};
+use super::output::{bytes, print, versioned};
 use super::{log, signals, units};
 use crate::ec2::{api, imds};
 use crate::error::{Error, Kind, Result};
@@ -175,7 +175,7 @@ fn mounting(args: WhichArgs, mount: Option<PathBuf>, wipe: Vec<String>, data: Op
     let work = if make { prepare } else { mount_only };
     let prepared = work(&wanted, &roots.roots(), hooks)?;
     if json {
-        println!("{}", versioned(prepared_json(&prepared)));
+        print(versioned(prepared_json(&prepared)))?;
     } else {
         log::say(prepared_text(&prepared));
     }
@@ -250,8 +250,7 @@ fn list(args: &ListArgs) -> Result<()> {
             value["holds"] = content.as_ref().ok().map(Content::to_string).into();
             value
         });
-        println!("{}", Value::Array(all.collect()));
-        return Ok(());
+        return print(Value::Array(all.collect()));
     }
     let mut rows = vec![["DEVICE", "SIZE", "KIND", "ID", "EC2 NAME", "STATE"].map(String::from)];
     for (disk, (used, content)) in found.iter().zip(&states) {
@@ -271,8 +270,7 @@ fn list(args: &ListArgs) -> Result<()> {
         let id = if id.is_empty() { "-".into() } else { id };
         rows.push([disk.path.display().to_string(), bytes(disk.size), disk.kind.to_string(), id, ec2, state]);
     }
-    print!("{}", table(&rows));
-    Ok(())
+    print(table(&rows).trim_end())
 }
 
 fn table(rows: &[[String; 6]]) -> String {
@@ -313,16 +311,15 @@ fn status(args: &StatusArgs) -> Result<()> {
             "mount": args.path.to_string_lossy(), "label": own.label, "uuid": uuid, "disks": own.disks,
             "mount_options": mount.options, "bytes": size, "bytes_free": free,
         });
-        println!("{}", versioned(value));
+        print(versioned(value))
     } else {
         let disks = super::output::count(own.disks, "disk");
-        println!(
+        print(format_args!(
             "{shown}: volume {:?} on {disks}, {} of {} free ({})",
             own.label,
             bytes(free),
             bytes(size),
             mount.options
-        );
+        ))
     }
-    Ok(())
 }

@@ -3,7 +3,9 @@
 
 use std::ops::Range;
 use std::sync::mpsc;
+use std::time::Instant;
 
+use super::pipeline::TICK;
 use crate::error::{Error, Kind, Result};
 use crate::format::archive_index::{self, ArchiveIndex, Opening, overflow_xattrs};
 use crate::format::directory_reader::{DirectoryReader, DirectoryStep, PlacedEntry};
@@ -76,7 +78,16 @@ impl Archive {
     }
 
     /// Reads the directory from its start and hands over every entry, in order. `visit` may stop it by an error.
-    pub fn for_each_entry(&self, mut visit: impl FnMut(PlacedEntry) -> Result<()>) -> Result<()> {
+    pub fn for_each_entry(&self, visit: impl FnMut(PlacedEntry) -> Result<()>) -> Result<()> {
+        self.for_each_entry_while(|| Ok(()), visit)
+    }
+
+    /// [`for_each_entry`](Self::for_each_entry); an error of `go_on` ends the waiting for a piece.
+    pub(super) fn for_each_entry_while(
+        &self,
+        go_on: impl Fn() -> Result<()>,
+        mut visit: impl FnMut(PlacedEntry) -> Result<()>,
+    ) -> Result<()> {
         let mut reader = DirectoryReader::new(&self.index.trailer);
         let mut pieces = Pieces::new(self);
         let mut bytes: Vec<u8> = Vec::new();
@@ -94,7 +105,7 @@ impl Archive {
             }
             let used = bytes.len() - rest.len();
             bytes.drain(..used);
-            if !pieces.next_into(&mut bytes)? {
+            if !pieces.next_into(&mut bytes, &go_on)? {
                 let message = format!("{}: the directory is cut short", self.source.name());
                 return Err(Error::new(Kind::Corrupt, message));
             }
@@ -145,33 +156,37 @@ impl<'a> Pieces<'a> {
         self.coming = Some((range, receiver));
     }
 
-    fn wait<T>(&self, receiver: &mpsc::Receiver<T>) -> Result<T> {
+    fn wait<T>(&self, receiver: &mpsc::Receiver<T>, go_on: &impl Fn() -> Result<()>) -> Result<T> {
         let source = &self.archive.source;
-        let received = match source.patience() {
-            Some(patience) => receiver.recv_timeout(patience),
-            None => receiver.recv().map_err(|_| mpsc::RecvTimeoutError::Disconnected),
-        };
-        received.map_err(|e| match (e, source.patience()) {
-            (mpsc::RecvTimeoutError::Timeout, Some(patience)) => {
-                let seconds = patience.as_secs_f32();
-                let message = format!("{}: a piece of the directory did not come within {seconds} s", source.name());
-                Error::new(Kind::Deadline, message)
+        let begun = Instant::now();
+        loop {
+            go_on()?;
+            let left = source.patience().map(|patience| patience.saturating_sub(begun.elapsed()));
+            match receiver.recv_timeout(left.map_or(TICK, |left| left.min(TICK))) {
+                Ok(received) => return Ok(received),
+                Err(mpsc::RecvTimeoutError::Timeout) if left.is_some_and(|left| left.is_zero()) => {
+                    let seconds = begun.elapsed().as_secs_f32();
+                    let message =
+                        format!("{}: a piece of the directory did not come within {seconds:.0} s", source.name());
+                    return Err(Error::new(Kind::Deadline, message));
+                }
+                Err(mpsc::RecvTimeoutError::Timeout) => {}
+                Err(mpsc::RecvTimeoutError::Disconnected) => {
+                    let message = format!("{}: a read ended without a result (a fault of burst)", source.name());
+                    return Err(Error::new(Kind::Failure, message));
+                }
             }
-            _ => Error::new(
-                Kind::Failure,
-                format!("{}: a read ended without a result (a fault of burst)", source.name()),
-            ),
-        })
+        }
     }
 
     /// Appends the next piece after checking it; false at the end.
-    fn next_into(&mut self, out: &mut Vec<u8>) -> Result<bool> {
+    fn next_into(&mut self, out: &mut Vec<u8>, go_on: &impl Fn() -> Result<()>) -> Result<bool> {
         let Some((range, receiver)) = self.coming.take() else { return Ok(false) };
         let start = out.len();
         if let Some(bytes) = self.archive.in_tail(&range) {
             out.extend_from_slice(bytes);
         } else {
-            let bytes = self.wait(&receiver)??;
+            let bytes = self.wait(&receiver, go_on)??;
             out.extend_from_slice((*bytes).as_ref());
         }
         self.request();

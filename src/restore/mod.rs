@@ -86,7 +86,7 @@ pub fn restore(
     events: &Events,
     stop: &StopFlag,
 ) -> Result<Report> {
-    let selection = Selection::new(&options.paths, archive)?;
+    let selection = Selection::new(&options.paths, archive, stop)?;
     let identity = Identity::new(archive, options)?;
     let root = archive.root_attributes()?;
     let clears_acl = root.is_some();
@@ -144,6 +144,8 @@ fn fill(
 
 /// Restores an archive that comes as a stream of bytes. Structure is checked as it comes, checksums at the end,
 /// so that a damaged archive is found out only after most of it was written; the target then stays incomplete.
+/// Of a silent stream `stop` is looked at when a read ends with [`std::io::ErrorKind::Interrupted`]; see
+/// [`StdinSource`](crate::store::StdinSource).
 pub fn restore_stream(
     input: &mut dyn std::io::Read,
     target: &Path,

@@ -165,7 +165,7 @@ impl<'a> Stream<'a> {
                     events.emit(observe::Event::Streamed { bytes: used as u64 });
                     buffer.drain(..used);
                     used = 0;
-                    if self.read(&mut buffer)? == 0 {
+                    if self.read(&mut buffer, stop)? == 0 {
                         let message = format!(
                             "{NAME}: not a BURST archive, or cut short: it ends within the data, at byte {}",
                             self.reader.offset()
@@ -194,12 +194,12 @@ impl<'a> Stream<'a> {
         })
     }
 
-    fn read(&mut self, buffer: &mut Vec<u8>) -> Result<usize> {
+    fn read(&mut self, buffer: &mut Vec<u8>, stop: &StopFlag) -> Result<usize> {
         let start = buffer.len();
         buffer.resize(start + READ, 0);
         let result = loop {
             match self.input.read(&mut buffer[start..]) {
-                Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(e) if e.kind() == std::io::ErrorKind::Interrupted => check_stop(stop)?,
                 result => break result,
             }
         };
@@ -327,7 +327,7 @@ impl<'a> Stream<'a> {
         };
         keep(&mut self.rest, begun)?;
         let mut buffer = Vec::with_capacity(READ);
-        while self.read(&mut buffer)? > 0 {
+        while self.read(&mut buffer, stop)? > 0 {
             check_stop(stop)?;
             keep(&mut self.rest, &buffer)?;
             buffer.clear();

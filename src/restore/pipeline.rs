@@ -11,7 +11,7 @@ mod planner;
 mod worker;
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::unbounded;
@@ -31,7 +31,7 @@ use crate::observe::Events;
 use crate::store::Bytes;
 
 /// How often waiting threads look whether they should stop.
-const TICK: Duration = Duration::from_millis(200);
+pub(super) const TICK: Duration = Duration::from_millis(200);
 
 /// How many things go on at once. [`Default`]: a worker per CPU, 16 requests of 8 MiB.
 #[derive(Debug, Clone)]
@@ -191,17 +191,48 @@ pub fn run<S: Sink>(
     })
 }
 
-/// When the last request was answered.
+/// Since when nothing has arrived that was waited for.
 #[derive(Debug)]
-struct Arrivals(Mutex<Instant>);
+struct Arrivals(Mutex<Waiting>);
+
+#[derive(Debug)]
+struct Waiting {
+    since: Instant,
+    /// Requests that are not answered.
+    requests: usize,
+}
 
 impl Arrivals {
+    fn none_asked() -> Self {
+        Arrivals(Mutex::new(Waiting { since: Instant::now(), requests: 0 }))
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+        self.0.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
+    /// A request is sent. While there was none, nothing could arrive: the directory was read, or parts were skipped.
+    fn asked(&self) {
+        let mut waiting = self.waiting();
+        if waiting.requests == 0 {
+            waiting.since = Instant::now();
+        }
+        waiting.requests += 1;
+    }
+
+    fn answered(&self) {
+        let mut waiting = self.waiting();
+        waiting.since = Instant::now();
+        waiting.requests = waiting.requests.saturating_sub(1);
+    }
+
+    /// What came is still being dealt with.
     fn now(&self) {
-        *self.0.lock().unwrap_or_else(|e| e.into_inner()) = Instant::now();
+        self.waiting().since = Instant::now();
     }
 
     fn since(&self) -> Duration {
-        self.0.lock().unwrap_or_else(|e| e.into_inner()).elapsed()
+        self.waiting().since.elapsed()
     }
 }
 
@@ -223,7 +254,7 @@ impl Shared {
         Shared {
             permits: Arc::new(Permits::new(options.in_flight.max(1), options.most_in_flight)),
             failure: Mutex::new(None),
-            arrivals: Arc::new(Arrivals(Mutex::new(Instant::now()))),
+            arrivals: Arc::new(Arrivals::none_asked()),
             first_part: AtomicU64::new(0),
             idle: AtomicU64::new(0),
             waited: AtomicU64::new(0),

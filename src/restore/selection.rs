@@ -3,8 +3,10 @@
 use std::collections::{HashMap, HashSet};
 
 use super::fetch_directory::Archive;
+use super::{StopFlag, check_stop};
 use crate::error::{Error, Kind, Result};
 use crate::format::checksum::crc32c;
+use crate::format::directory_reader::PlacedEntry;
 use crate::format::entry::{Entry, EntryType, check_path};
 
 /// Everything, or some paths with all that is below them. The directories above them come along.
@@ -18,14 +20,14 @@ pub struct Selection {
 
 impl Selection {
     /// Reads the directory once if there are paths, because hard links may need files from elsewhere.
-    pub fn new(paths: &[Vec<u8>], archive: &Archive) -> Result<Selection> {
+    pub fn new(paths: &[Vec<u8>], archive: &Archive, stop: &StopFlag) -> Result<Selection> {
         let mut selection = Selection::by_name(paths)?;
         if selection.is_everything() {
             return Ok(selection);
         }
         let mut found = vec![false; selection.prefixes.len()];
         let mut outside = HashSet::new();
-        archive.for_each_entry(|placed| {
+        let visit = |placed: PlacedEntry| {
             let entry = placed.entry;
             if let Some(i) = selection.prefixes.iter().position(|prefix| is_below(&entry.path, prefix)) {
                 found[i] = true;
@@ -38,7 +40,8 @@ impl Selection {
                 outside.insert(entry.ordinal);
             }
             Ok(())
-        })?;
+        };
+        archive.for_each_entry_while(|| check_stop(stop), visit)?;
         match found.iter().position(|&found| !found) {
             None => Ok(selection),
             Some(i) => {

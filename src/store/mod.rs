@@ -20,6 +20,7 @@ use crate::error::{Error, Kind, Result};
 pub use location::Location;
 pub(crate) use location::without_secrets;
 pub use options::{Addressing, Credentials, Encryption, S3Options};
+pub use stdio::StdinSource;
 
 /// How much of the end of an archive is fetched when it is opened.
 pub const TAIL_BYTES: u64 = 1 << 20;
@@ -81,7 +82,7 @@ pub trait ArchiveSink {
     fn finish(self: Box<Self>) -> Result<()>;
 }
 
-/// Opens an archive for reading by range. Standard input has no ranges: read it with [`std::io::stdin`].
+/// Opens an archive for reading by range. Standard input has no ranges: read it with [`StdinSource`].
 pub fn open_source(location: &Location, options: &S3Options) -> Result<Box<dyn ArchiveSource>> {
     match location {
         Location::File(path) => Ok(Box::new(file::FileSource::open(path)?)),

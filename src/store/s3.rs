@@ -73,7 +73,7 @@ impl S3Sink {
     /// sent, and again by the server when the upload completes.
     pub fn create(bucket: &str, key: &str, overwrite: bool, options: &S3Options) -> Result<S3Sink> {
         let name = format!("s3://{bucket}/{key}");
-        let client = Client::connect(bucket, options, Purpose::Upload)?;
+        let client = Arc::new(Client::connect(bucket, options, Purpose::Upload)?);
         if !overwrite && get::exists(&client, &name, key)? == Some(true) {
             let message = format!("{name} exists already: use --overwrite to replace it");
             return Err(Error::new(Kind::TargetInUse, message));

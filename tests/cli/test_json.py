@@ -57,6 +57,35 @@ def assert_documented(command: str, *reports: dict) -> None:
         assert below(list(nested.values())) <= words, command
 
 
+@pytest.mark.parametrize("full", [False, True])
+def test_nobody_takes_what_is_printed(full: bool, archive: Path, tmp: Path) -> None:
+    """Standard output is a pipe whose reader is gone, or a file on a full disk: an exit code, and no panic."""
+    target, missing = tmp / "t", tmp / "missing"
+    took = {
+        ("restore", "--json", archive, target): None,
+        ("status", target): None,
+        ("status", "--json", target): None,
+        ("verify", archive): None,
+        ("verify", "--json", archive): None,
+        ("snapshot", "--json", target, tmp / "b.zip"): None,
+        ("snapshot", "--dry-run", target, tmp / "c.zip"): None,
+        ("volume", "list"): None,
+        ("volume", "list", "--json"): None,
+        # The code of the failure stays.
+        ("verify", "--json", missing): KINDS["not-found"],
+        ("restore", "--json"): KINDS["usage"],
+    }
+    for args, code in took.items():
+        if full:
+            output = os.open("/dev/full", os.O_WRONLY)
+        else:
+            reader, output = os.pipe()
+            os.close(reader)
+        done = burst(*args, stdout=output, code=code or KINDS["no-space" if full else "failure"])
+        os.close(output)
+        assert code or done.err.splitlines()[-1].startswith("burst: write to standard output: "), done.err
+
+
 def test_restore_and_image(archive: Path, tmp: Path, loop: Callable[..., Loop]) -> None:
     mounted = one(burst("restore", "--json", archive, tmp / "t").out)
     again = one(burst("restore", "--json", archive, tmp / "t").out)

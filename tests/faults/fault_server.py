@@ -12,6 +12,7 @@ from s3_http import Answer, Connection, Gone, Request
 HTML = b"<!DOCTYPE html><html><body><h1>Sign in to the network</h1></body></html>\n"
 DRIP_SECONDS = 0.05
 LATE_SECONDS = 2
+SLOW_SECONDS = 0.8
 
 
 def error(status: int, code: str, **headers: str) -> Answer:
@@ -25,6 +26,9 @@ def error(status: int, code: str, **headers: str) -> Answer:
 REFUSALS = {
     "500": lambda: error(500, "InternalError"),
     "503": lambda: error(503, "SlowDown", **{"Retry-After": "1"}),
+    # Not S3's own way to say it, but that of proxies and other servers. The CRT knows neither.
+    "429": lambda: Answer(429, {"Content-Type": "text/html", "Retry-After": "1"}, HTML),
+    "408": lambda: Answer(408, {"Content-Type": "text/html"}, HTML),
     "403": lambda: error(403, "ExpiredToken"),
     "404": lambda: error(404, "NoSuchKey"),
     "404 upload": lambda: error(404, "NoSuchUpload"),
@@ -79,6 +83,8 @@ class FaultServer:
             self.outcome = ""
             # How many requests to abort an upload are refused.
             self.aborts_refused = 0
+            # The Range header is not looked at; what the answer says of ranges.
+            self.no_ranges: dict[str, str] | None = None
             # "bytes=-N" is taken for "bytes=0-N".
             self.no_suffixes = False
 
@@ -130,9 +136,9 @@ class FaultServer:
             self.answer(request, "")
             connection.reset()
             raise Gone
-        if fault == "late":
+        if fault in ("late", "slow"):
             answer = self.answer(request, "")
-            self.closing.wait(LATE_SECONDS)
+            self.closing.wait(LATE_SECONDS if fault == "late" else SLOW_SECONDS)
             connection.send(answer)
             return True
         if fault in ("stall", "silent"):
@@ -191,6 +197,8 @@ class FaultServer:
         wanted = request.headers.get("if-match")
         if wanted and wanted != headers["ETag"] and fault != "replaced unnoticed":
             return error(412, "PreconditionFailed")
+        if self.no_ranges is not None:
+            return Answer(200, {"ETag": headers["ETag"], **self.no_ranges}, content)
         start, end = request.range(len(content)) or (0, len(content))
         if self.no_suffixes and request.headers.get("range", "").startswith("bytes=-"):
             start, end = 0, end - start + 1

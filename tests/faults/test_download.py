@@ -3,6 +3,9 @@ target that looks complete."""
 
 import json
 import os
+import re
+import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -27,6 +30,8 @@ ALWAYS = 1 << 30
 EXPECTED: dict[str, tuple[set[int], set[int], set[int] | None]] = {
     "500": ({OK}, {UNAVAILABLE}, None),
     "503": ({OK}, {UNAVAILABLE}, None),
+    "429": ({OK}, {UNAVAILABLE}, None),
+    "408": ({OK}, {UNAVAILABLE}, None),
     "403": ({DENIED}, {DENIED}, None),
     "404": ({NOT_FOUND}, {NOT_FOUND}, None),
     "412": ({CHANGED}, {CHANGED}, None),
@@ -69,7 +74,7 @@ class Case:
         target = self.directory / f"target{self.runs}"
         begun = time.monotonic()
         done = burst(
-            "restore", "--json", "--in-flight", IN_FLIGHT, *(() if "--stall-timeout" in args else ("--stall-timeout", STALL)), *args, "s3://bucket/key", target,
+            "restore", "--json", *(() if "--in-flight" in args else ("--in-flight", IN_FLIGHT)), *(() if "--stall-timeout" in args else ("--stall-timeout", STALL)), *args, "s3://bucket/key", target,
             env=self.server.environment, code=code,
         )  # fmt: skip
         return done, time.monotonic() - begun, target
@@ -149,6 +154,17 @@ def test_a_server_that_cannot_count_from_the_end(case: Case):
     remove(target)
 
 
+def test_a_server_that_knows_no_ranges(case: Case):
+    """One that only cannot count from the end is no such server, whatever it says of itself."""
+    for says in ({}, {"Accept-Ranges": "bytes"}):
+        case.server.reset()
+        case.server.no_ranges = says
+        done, _, target = case.restore(code=UNSUPPORTED)
+        check(case, done, target, {UNSUPPORTED}, 1)
+        assert "does not answer range requests" in done.err, done.err
+        remove(target)
+
+
 @pytest.mark.parametrize("times", ["once", "from there on"])
 @pytest.mark.parametrize("fault", EXPECTED)
 def test_fault(fault: str, times: str, case: Case, some: Callable[[int, bool], list[int]]):
@@ -181,6 +197,63 @@ def test_repeated_requests_are_told(case: Case):
     remove(target)
 
 
+@pytest.mark.parametrize("first", [0, 5])
+def test_too_many_requests(first: int, case: Case):
+    """As often as what the CRT repeats: 4 attempts (AWS_MAX_ATTEMPTS)."""
+    case.server.reset("429", first, 3)
+    done, _, target = case.restore("--in-flight", 1, code=OK)
+    check(case, done, target, {OK}, 1)
+    assert json.loads(done.out)["repeated_requests"] == 3
+    remove(target)
+    case.server.reset("429", first, ALWAYS)
+    done, _, target = case.restore("--in-flight", 1, code=UNAVAILABLE)
+    assert case.server.hits >= 4 and "HTTP 429" in done.err and "less busy" in done.err, done.err
+    if first == 0:
+        assert case.server.hits == 4
+    remove(target)
+
+
+def test_stopped_while_a_refused_request_waits(case: Case, tmp: Path):
+    """Waits of seconds lie between the last of so many attempts."""
+    case.server.reset("429", 1, ALWAYS)
+    environment = {**case.server.environment, "AWS_MAX_ATTEMPTS": "63"}
+    process = start("restore", "--stall-timeout", 600, "s3://bucket/key", tmp / "t", env=environment)
+    begun = time.monotonic()
+    terminate(process, once=lambda: time.monotonic() - begun > 4)
+    assert time.monotonic() - begun < 8
+
+
+def long_directory(tmp: Path) -> bytes:
+    """An archive whose end, which opens it, holds a part of its directory only."""
+    tree = tmp / "tree"
+    tree.mkdir()
+    for n in range(25_000):
+        os.close(os.open(tree / f"{n:0200}", os.O_CREAT))
+    (tree / "z").write_bytes(b"last")
+    snapshot(tree, tmp / "archive")
+    return (tmp / "archive").read_bytes()
+
+
+def test_a_long_directory_is_no_stall(case: Case, tmp: Path):
+    """Its last part is asked for when more than the stall timeout has passed without a part in flight."""
+    server = FaultServer(long_directory(tmp))
+    server.reset("slow", 1, ALWAYS)
+    burst("restore", "--stall-timeout", 1, "--path", "z", "s3://bucket/key", tmp / "t", env=server.environment)
+    # The end, the pieces of the directory, the part.
+    assert (tmp / "t/z").read_bytes() == b"last" and server.requests >= 4
+    server.close()
+
+
+@pytest.mark.parametrize("fault", ["503", "404", "wrong range"])
+def test_the_range_is_named(fault: str, case: Case):
+    """Of a failed request for a part, as a Range header has it, by which a server's log can be searched."""
+    case.server.reset(fault, 1, ALWAYS)
+    done, _, target = case.restore()
+    [first, last] = map(int, re.search(r"burst: s3://bucket/key: bytes (\d+)-(\d+): ", done.err).groups())
+    assert first % (8 * MIB) == 0 and (last + 1 - first == 8 * MIB or last + 1 <= len(case.server.content)), done.err
+    remove(target)
+
+
 def test_deadline(case: Case):
     """Also if every single answer comes in time."""
     case.server.reset("drip", 1, ALWAYS)
@@ -203,6 +276,42 @@ def test_stopped_while_no_answer_comes(case: Case, tmp: Path, first: int):
     done = burst("restore", "--deadline", 1, *flags, env=case.server.environment, code=DEADLINE)
     # In an orderly way, before the process would be ended as it is.
     assert "did not stop" not in done.err and time.monotonic() - begun < 5, done.err
+
+
+def test_stopped_while_the_directory_does_not_come(case: Case, tmp: Path):
+    """Whichever of the requests before the first part is not answered, also where the directory is read for a selection."""
+    server = FaultServer(long_directory(tmp))
+    for first in (1, 2, 3):
+        for selection in ((), ("--path", "z")):
+            server.reset("stall", first, ALWAYS)
+            flags = ("--stall-timeout", 20, *selection, "s3://bucket/key", tmp / f"t{first}{len(selection)}")
+            process = start("restore", *flags, env=server.environment)
+            begun = time.monotonic()
+            terminate(process, once=lambda begun=begun: server.hits and time.monotonic() - begun > 1)
+            assert time.monotonic() - begun < 10, (first, selection)
+    server.close()
+
+
+def test_stopped_while_a_pipe_is_silent(tmp: Path):
+    """By the first signal."""
+    process = start("restore", "-", tmp / "t")
+    begun = time.monotonic()
+    terminate(process, once=lambda: (tmp / "t/.burst").exists() and time.monotonic() - begun > 1)
+    assert time.monotonic() - begun < 10
+
+
+def test_standard_input_may_be_a_file_or_a_socket(case: Case, tmp: Path):
+    archive = case.directory / "archive0"
+    with archive.open("rb") as file:
+        burst("restore", "-", tmp / "file", stdin=file)
+    ours, theirs = socket.socketpair()
+    with ours, theirs.makefile("rb") as end:
+        theirs.close()
+        sender = threading.Thread(target=lambda: (ours.sendall(archive.read_bytes()), ours.shutdown(socket.SHUT_WR)))
+        sender.start()
+        burst("restore", "-", tmp / "socket", stdin=end)
+        sender.join()
+    assert listing(tmp / "file") == listing(tmp / "socket") == case.listings[0]
 
 
 def test_deadline_of_a_silent_pipe(tmp: Path):

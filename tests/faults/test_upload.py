@@ -24,6 +24,7 @@ LIMIT = 40
 EXPECTED: dict[str, tuple[set[int], set[int]]] = {
     "500": ({OK}, {UNAVAILABLE}),
     "503": ({OK}, {UNAVAILABLE}),
+    "429": ({OK, UNAVAILABLE}, {UNAVAILABLE}),
     "403": ({DENIED}, {DENIED}),
     "404 upload": ({NOT_FOUND, FAILED}, {NOT_FOUND, FAILED}),
     "412": ({TARGET_IN_USE}, {TARGET_IN_USE}),

@@ -32,7 +32,7 @@ def burst(
     *args: object,
     env: dict[str, str] | None = None,
     stdin: IO | None = None,
-    stdout: IO | None = None,
+    stdout: IO | int | None = None,
     code: int | None = 0,
     user: int | None = None,
 ) -> Done:

@@ -80,11 +80,12 @@ impl<'a> Planner<'a> {
     }
 
     pub fn plan<S: Sink>(&mut self, sink: &S) -> Result<()> {
-        let archive = self.archive;
-        archive.for_each_entry(|placed| {
+        let (archive, stop, shared) = (self.archive, self.stop, self.shared);
+        let visit = |placed: PlacedEntry| {
             self.announce(sink, &placed.entry)?;
             self.place(sink, placed)
-        })?;
+        };
+        archive.for_each_entry_while(|| go_on(stop, shared), visit)?;
         self.requested.directory = self.begun.elapsed();
         self.events.emit(Event::DirectoryRead);
         if let Some(part) = self.part.take() {
@@ -187,10 +188,7 @@ impl<'a> Planner<'a> {
         let permit = loop {
             let permit = self.shared.permits.take(1 + entries / ENTRIES_PER_PERMIT, TICK);
             // Also what came while this waited: nothing more is asked for then.
-            check_stop(self.stop)?;
-            if self.shared.failed() {
-                return Err(Error::new(Kind::Failure, "another thread failed"));
-            }
+            go_on(self.stop, self.shared)?;
             if let Some(permit) = permit {
                 break permit;
             }
@@ -203,10 +201,11 @@ impl<'a> Planner<'a> {
         let (first, events) = (first.index, self.events.clone());
         events.emit(Event::Requested { first, parts: parts.len() as u64, bytes });
         let (arrivals, permits) = (self.shared.arrivals.clone(), self.shared.permits.clone());
+        arrivals.asked();
         self.archive.source.start(
             range,
             Box::new(move |result| {
-                arrivals.now();
+                arrivals.answered();
                 permits.answered();
                 events.emit(Event::Arrived { first, bytes, good: result.is_ok() });
                 // The workers are gone only if the run has failed already.
@@ -244,6 +243,15 @@ impl<'a> Planner<'a> {
             self.shared.permits.taken(),
         );
         Err(Error::new(Kind::Deadline, message))
+    }
+}
+
+/// An error when told to stop, or when another thread failed, whose error is the one that is reported.
+fn go_on(stop: &StopFlag, shared: &Shared) -> Result<()> {
+    check_stop(stop)?;
+    match shared.failed() {
+        true => Err(Error::new(Kind::Failure, "another thread failed")),
+        false => Ok(()),
     }
 }
 
